@@ -1,0 +1,2 @@
+//! streamhouse
+fn main() {}
