@@ -1,1 +1,9 @@
-//! metadata
+//! The truth of StreamHouse: the words, one pure state machine, and the journal that orders its commands.
+//!
+//! Every gateway reads the same journal and applies the same commands to the same state machine (`state.rs`), so every gateway
+//! holds the same state in memory. Nothing here knows the Kafka wire or the bucket.
+
+pub mod class;
+pub mod clock;
+pub mod command;
+pub mod model;

@@ -1,0 +1,7 @@
+//! The words everything else is written in: ids, offsets, batches, extents and limits.
+
+pub mod batch;
+pub mod extent;
+pub mod ids;
+pub mod limits;
+pub mod offset;
