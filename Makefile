@@ -1,0 +1,17 @@
+# Thin on purpose: each target is one line, and the README names the two that matter (run, test).
+.PHONY: run test bench fmt lint
+
+run: ## a gateway on 127.0.0.1:9092 with its data in ./data
+	cargo run --release
+
+test: ## everything: unit, contract, crash and real-client tests; installs what the clients need
+	bash compat-tests/run.sh
+
+bench: ## prints the numbers the README quotes, and how they were measured
+	bash compat-tests/bench.sh
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo fmt --all --check && cargo clippy --workspace --all-targets --features gateway/failpoints -- -D warnings
