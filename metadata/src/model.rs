@@ -5,3 +5,4 @@ pub mod extent;
 pub mod ids;
 pub mod limits;
 pub mod offset;
+pub mod topic_config;
