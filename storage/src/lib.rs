@@ -1,1 +1,5 @@
-//! storage
+//! The bytes of StreamHouse: objects and their stores, segments, the writer, the reader, caches and upkeep.
+//!
+//! Stands on `metadata`, the truth; nothing here knows the Kafka wire.
+
+pub mod blob;
