@@ -310,7 +310,9 @@ mod tests {
             assert_eq!(check_key(good), Ok(()), "{good}");
         }
         let long = "a".repeat(KEY_MAX_LEN + 1);
-        for bad in ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", ".tmp/x", "a/.b", "a b", "a\\b", "ä", "a\0", &long] {
+        for bad in
+            ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", ".tmp/x", "a/.b", "a b", "a\\b", "ä", "a\0", &long]
+        {
             assert!(matches!(check_key(bad), Err(BlobError::Invalid(_))), "{bad}");
         }
         for good in ["", "a", "a/", "segments/00"] {
