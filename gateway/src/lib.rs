@@ -1,1 +1,3 @@
-//! gateway
+//! The wire of StreamHouse: sockets, frames, handlers, groups.
+
+pub mod options;

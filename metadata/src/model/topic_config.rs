@@ -2,8 +2,6 @@
 //!
 //! Source: Kafka 4.2's `TopicConfig`, `LogConfig`. The words of the docs are ours.
 
-use std::borrow::Cow;
-
 use self::Effect::{Acts, NoEffect};
 use self::Kind::{Bool, Choice, Double, Int, List, Long};
 
@@ -361,40 +359,37 @@ pub fn definition(name: &str) -> Option<&'static Definition> {
 pub fn validate(name: &str, value: &str) -> Result<String, InvalidConfig> {
     let definition = definition(name).ok_or_else(|| InvalidConfig::Unknown(name.to_owned()))?;
     let value = value.trim();
-    let refuse = |reason: Cow<'static, str>| InvalidConfig::Value {
+    check_kind(definition.kind, value).map_err(|reason| InvalidConfig::Value {
         name: definition.name,
         value: value.to_owned(),
-        reason: reason.into_owned(),
-    };
-    match definition.kind {
-        Bool if value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false") => {}
-        Bool => return Err(refuse("Expected value to be either true or false".into())),
-        Int(least, most) | Long(least, most) => {
-            let number = value.parse::<i64>().map_err(|_| refuse("Not a number of type INT or LONG".into()))?;
-            if number < least {
-                return Err(refuse(format!("Value must be at least {least}").into()));
-            }
-            if number > most {
-                return Err(refuse(format!("Value must be no more than {most}").into()));
-            }
-        }
-        Double(least, most) => {
-            let number = value.parse::<f64>().map_err(|_| refuse("Not a number of type DOUBLE".into()))?;
-            if !(least..=most).contains(&number) {
-                return Err(refuse(format!("Value must be within [{least}, {most}]").into()));
-            }
-        }
-        Choice(words) if words.contains(&value) => {}
-        Choice(words) => return Err(refuse(format!("String must be one of: {}", words.join(", ")).into())),
-        List(words) => {
-            let strange = value.split(',').map(str::trim).find(|w| !words.is_empty() && !words.contains(w));
-            if strange.is_some() {
-                return Err(refuse(format!("String must be one of: {}", words.join(", ")).into()));
-            }
-        }
-    }
+        reason,
+    })?;
     unsupported(definition.name, value)?;
     Ok(value.to_owned())
+}
+
+/// Checks a value against its type and bounds; the error is the reason alone, in Kafka's words.
+pub fn check_kind(kind: Kind, value: &str) -> Result<(), String> {
+    let one_of = |words: &[&str]| Err(format!("String must be one of: {}", words.join(", ")));
+    match kind {
+        Bool if value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false") => Ok(()),
+        Bool => Err("Expected value to be either true or false".into()),
+        Int(least, most) | Long(least, most) => match value.parse::<i64>() {
+            Err(_) => Err("Not a number of type INT or LONG".into()),
+            Ok(number) if number < least => Err(format!("Value must be at least {least}")),
+            Ok(number) if number > most => Err(format!("Value must be no more than {most}")),
+            Ok(_) => Ok(()),
+        },
+        Double(least, most) => match value.parse::<f64>() {
+            Err(_) => Err("Not a number of type DOUBLE".into()),
+            Ok(number) if (least..=most).contains(&number) => Ok(()),
+            Ok(_) => Err(format!("Value must be within [{least}, {most}]")),
+        },
+        Choice(words) if words.contains(&value) => Ok(()),
+        Choice(words) => one_of(words),
+        List(words) if words.is_empty() || value.split(',').all(|word| words.contains(&word.trim())) => Ok(()),
+        List(words) => one_of(words),
+    }
 }
 
 /// Values Kafka allows and we refuse, because accepting them would promise what does not happen.

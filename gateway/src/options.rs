@@ -1,0 +1,200 @@
+//! What a user can set: one struct, its documentation the help, its defaults the ones in force.
+//!
+//! The options of a part live beside that part and are sections here. [`Options::validate`] is the one place where values
+//! are judged; nothing is opened before it has agreed.
+
+pub mod kafka;
+pub mod load;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::load::OptionsError;
+
+/// Everything a gateway is told at start.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Options {
+    /// Address and port on which Kafka clients are served. Port 0 lets the system choose.
+    pub listen: String,
+    /// Host and port that clients are told to connect to; the listen address if not set.
+    pub advertise: Option<String>,
+    /// Folder for the journal, and for the objects too when there is no bucket. Made if missing.
+    pub data: PathBuf,
+    /// Bucket that keeps the objects, as `s3://name/prefix`; without it they lie in the data folder.
+    pub bucket: Option<String>,
+    /// URL of an S3-compatible server; AWS if not set.
+    pub endpoint: Option<String>,
+    /// Region of the bucket; the AWS environment or `us-east-1` if not set.
+    pub region: Option<String>,
+    /// Where the journal is kept: `sqlite` (a file in the data folder).
+    pub journal: String,
+    /// The broker id clients see.
+    pub node_id: i32,
+    /// Zone of this gateway, told to clients as its rack.
+    pub rack: Option<String>,
+    /// Address of the admin listener with /live, /ready and /metrics. Loopback only.
+    pub admin: String,
+    /// Format of the log: `text` or `json`.
+    pub log_format: LogFormat,
+    /// What is logged, as `level` or `module=level,...`.
+    pub log: String,
+    /// Settings by Kafka's broker names, such as `num.partitions`; see the table below.
+    pub kafka: BTreeMap<String, String>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9092".into(),
+            advertise: None,
+            data: "./data".into(),
+            bucket: None,
+            endpoint: None,
+            region: None,
+            journal: "sqlite".into(),
+            node_id: 1,
+            rack: None,
+            admin: "127.0.0.1:9464".into(),
+            log_format: LogFormat::Text,
+            log: "info".into(),
+            kafka: BTreeMap::new(),
+        }
+    }
+}
+
+/// Bucket and prefix of an `s3://` URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketUrl {
+    /// Name of the bucket.
+    pub name: String,
+    /// Prefix of every key: empty, or ending in a slash.
+    pub prefix: String,
+}
+
+impl Options {
+    /// Judges every value; the first that cannot be served is refused with its key.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        self.listen_address()?;
+        self.admin_address()?;
+        self.advertised()?;
+        self.bucket_url()?;
+        if self.node_id < 0 {
+            return Err(wrong("node-id", "must not be negative"));
+        }
+        if self.endpoint.is_some() && self.bucket.is_none() {
+            return Err(wrong("endpoint", "says where a bucket is, but `bucket` is not set; add --bucket s3://name"));
+        }
+        if self.endpoint.as_ref().is_some_and(|e| !e.starts_with("http://") && !e.starts_with("https://")) {
+            return Err(wrong("endpoint", "must start with http:// or https://"));
+        }
+        match self.journal.as_str() {
+            "sqlite" => {}
+            "object" => return Err(wrong("journal", "`object` is not supported by this version; use `sqlite`")),
+            other if other.starts_with("postgres://") || other.starts_with("postgresql://") => {
+                return Err(wrong("journal", "PostgreSQL is not supported by this version; use `sqlite`"));
+            }
+            _ => return Err(wrong("journal", "must be `sqlite`")),
+        }
+        kafka::validate(&self.kafka)
+    }
+
+    /// Where to listen for Kafka clients.
+    pub fn listen_address(&self) -> Result<SocketAddr, OptionsError> {
+        address("listen", &self.listen)
+    }
+
+    /// Where the admin listener stands; only loopback, because it is open to whoever reaches it.
+    pub fn admin_address(&self) -> Result<SocketAddr, OptionsError> {
+        let found = address("admin", &self.admin)?;
+        if found.ip().is_loopback() {
+            Ok(found)
+        } else {
+            Err(wrong("admin", "must be a loopback address: the admin listener has no authentication"))
+        }
+    }
+
+    /// Host and port to tell clients, if set.
+    pub fn advertised(&self) -> Result<Option<(String, u16)>, OptionsError> {
+        let Some(text) = &self.advertise else { return Ok(None) };
+        let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        match parsed {
+            Some((host, port)) if !host.is_empty() => Ok(Some((host.trim_matches(['[', ']']).to_owned(), port))),
+            _ => Err(wrong("advertise", "must be host:port")),
+        }
+    }
+
+    /// The bucket, if the objects are to lie in one.
+    pub fn bucket_url(&self) -> Result<Option<BucketUrl>, OptionsError> {
+        let Some(url) = &self.bucket else { return Ok(None) };
+        let rest = url.strip_prefix("s3://").ok_or_else(|| wrong("bucket", "must look like s3://name or s3://name/prefix"))?;
+        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        if name.is_empty() || !name.chars().all(legal) {
+            return Err(wrong("bucket", "has no legal bucket name after s3://"));
+        }
+        let prefix = prefix.trim_matches('/');
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(Some(BucketUrl { name: name.to_owned(), prefix }))
+    }
+}
+
+fn address(key: &str, text: &str) -> Result<SocketAddr, OptionsError> {
+    let spelled = text.replace("localhost", "127.0.0.1");
+    spelled.parse().map_err(|_| wrong(key, &format!("`{text}` is not an address with a port, such as 127.0.0.1:9092")))
+}
+
+fn wrong(key: &str, reason: &str) -> OptionsError {
+    OptionsError::Value { key: key.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Options), key: &str) {
+        let mut options = Options::default();
+        change(&mut options);
+        let message = options.validate().expect_err("refused").to_string();
+        assert!(message.contains(&format!("`{key}`")), "{message}");
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        Options::default().validate().unwrap();
+    }
+
+    #[test]
+    fn wrong_values_name_their_key() {
+        refused(|o| o.listen = "nowhere".into(), "listen");
+        refused(|o| o.admin = "0.0.0.0:1".into(), "admin");
+        refused(|o| o.advertise = Some("host".into()), "advertise");
+        refused(|o| o.bucket = Some("name".into()), "bucket");
+        refused(|o| o.bucket = Some("s3:///x".into()), "bucket");
+        refused(|o| o.endpoint = Some("http://x".into()), "endpoint");
+        refused(|o| o.journal = "etcd".into(), "journal");
+        refused(|o| o.node_id = -1, "node-id");
+        refused(|o| drop(o.kafka.insert("num.partition".into(), "1".into())), "kafka.num.partition");
+    }
+
+    #[test]
+    fn bucket_urls() {
+        let url = |text: &str| Options { bucket: Some(text.into()), ..Options::default() }.bucket_url().unwrap().unwrap();
+        assert_eq!(url("s3://b"), BucketUrl { name: "b".into(), prefix: String::new() });
+        assert_eq!(url("s3://b/a/c/"), BucketUrl { name: "b".into(), prefix: "a/c/".into() });
+    }
+}

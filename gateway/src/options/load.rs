@@ -1,0 +1,251 @@
+//! Where options come from: file, environment and flags laid over each other, then checked once against the schema.
+//!
+//! Later wins: the TOML file, `STREAMHOUSE_<SECTION>_<KEY>` variables, `--set section.key=value`, flags. A key that no
+//! option has is refused, naming the nearest one that exists.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use super::Options;
+
+/// Prefix of environment variables that set options.
+const ENV_PREFIX: &str = "STREAMHOUSE_";
+/// Variables with the prefix that are not options.
+const ENV_NOT_OPTIONS: &[&str] = &["STREAMHOUSE_CONFIG", "STREAMHOUSE_SET"];
+
+/// A configuration that cannot be started with; the text names the key and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    File {
+        /// As given.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path} is not valid TOML: {message}")]
+    Syntax {
+        /// As given.
+        path: String,
+        /// Where and what.
+        message: String,
+    },
+    /// No option has this key.
+    #[error("unknown option `{key}` in {origin}{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown {
+        /// The key, with its section.
+        key: String,
+        /// Where it stood.
+        origin: &'static str,
+        /// The nearest key that exists.
+        nearest: Option<String>,
+    },
+    /// The key exists, the value does not fit.
+    #[error("option `{key}`: {reason}")]
+    Value {
+        /// The key, with its section.
+        key: String,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+}
+
+/// One documented option, as the schema of [`Options`] tells it.
+#[derive(Debug, Clone)]
+pub struct Documented {
+    /// Key with its section, such as `groups.group-max-size`.
+    pub key: String,
+    /// First to last sentence of its documentation.
+    pub doc: String,
+    /// Default as JSON text; `None` if it has none.
+    pub default: Option<String>,
+}
+
+/// Lays the sources over each other and checks the keys. Values are checked by [`Options::validate`].
+pub fn load(
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+    sets: &[String],
+    flags: Vec<(&'static str, String)>,
+) -> Result<Options, OptionsError> {
+    let known = documented();
+    let mut table = match file {
+        Some(path) => read_file(path)?,
+        None => Table::new(),
+    };
+    refuse_unknown(&table, "", &known)?;
+    for (name, value) in env.filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
+        if ENV_NOT_OPTIONS.contains(&name.as_str()) {
+            continue;
+        }
+        let words = name[ENV_PREFIX.len()..].to_lowercase().replace('_', "-");
+        let matching = known.iter().find(|d| d.key.replace('.', "-") == words);
+        let key = matching.map(|d| d.key.clone()).ok_or_else(|| OptionsError::Unknown {
+            key: name.clone(),
+            origin: "the environment",
+            nearest: nearest(&words, known.iter().map(|d| d.key.replace('.', "-")))
+                .map(|n| format!("{ENV_PREFIX}{}", n.replace('-', "_").to_uppercase())),
+        })?;
+        insert(&mut table, &key, &value, &known)?;
+    }
+    for set in sets {
+        let (key, value) = set.split_once('=').ok_or_else(|| OptionsError::Value {
+            key: set.clone(),
+            reason: "--set wants section.key=value".into(),
+        })?;
+        check_key(key, "--set", &known)?;
+        insert(&mut table, key, value, &known)?;
+    }
+    for (key, value) in flags {
+        insert(&mut table, key, &value, &known)?;
+    }
+    table.try_into::<Options>().map_err(|e| OptionsError::Value {
+        key: "configuration".into(),
+        reason: e.message().to_owned(),
+    })
+}
+
+/// Every option with its documentation and default, in key order.
+pub fn documented() -> Vec<Documented> {
+    let schema = schemars::schema_for!(Options).to_value();
+    let mut found = Vec::new();
+    collect(&schema, &schema, "", &mut found);
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    found
+}
+
+fn collect(root: &Json, node: &Json, prefix: &str, found: &mut Vec<Documented>) {
+    let Some(properties) = node.get("properties").and_then(Json::as_object) else { return };
+    for (name, property) in properties {
+        let key = format!("{prefix}{name}");
+        let target = resolve(root, property);
+        if target.get("properties").is_some() {
+            collect(root, target, &format!("{key}."), found);
+            continue;
+        }
+        let doc = property.get("description").and_then(Json::as_str).unwrap_or_default();
+        let default = property.get("default").filter(|d| !d.is_null()).map(ToString::to_string);
+        found.push(Documented { key, doc: doc.replace('\n', " "), default });
+    }
+}
+
+fn resolve<'a>(root: &'a Json, node: &'a Json) -> &'a Json {
+    let reference = node.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix('#'));
+    reference.and_then(|pointer| root.pointer(pointer)).unwrap_or(node)
+}
+
+fn read_file(path: &Path) -> Result<Table, OptionsError> {
+    let shown = || path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| OptionsError::File { path: shown(), source })?;
+    text.parse::<Table>().map_err(|e| OptionsError::Syntax { path: shown(), message: e.to_string() })
+}
+
+fn refuse_unknown(table: &Table, prefix: &str, known: &[Documented]) -> Result<(), OptionsError> {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        match value {
+            Value::Table(inner) if !is_map(&key) => refuse_unknown(inner, &format!("{key}."), known)?,
+            _ => check_key(&key, "the configuration file", known)?,
+        }
+    }
+    Ok(())
+}
+
+/// Options whose keys are Kafka's own names; they are checked against Kafka's table.
+fn is_map(key: &str) -> bool {
+    key == "kafka"
+}
+
+fn check_key(key: &str, origin: &'static str, known: &[Documented]) -> Result<(), OptionsError> {
+    if key.starts_with("kafka.") || known.iter().any(|d| d.key == key) {
+        return Ok(());
+    }
+    let nearest = nearest(key, known.iter().map(|d| d.key.clone()));
+    Err(OptionsError::Unknown { key: key.to_owned(), origin, nearest })
+}
+
+/// The name most like `wanted`, if any is like it at all.
+pub fn nearest(wanted: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let scored = names.map(|name| (strsim::damerau_levenshtein(wanted, &name), name));
+    scored.min().filter(|(distance, name)| *distance <= name.len().max(wanted.len()) / 2).map(|(_, name)| name)
+}
+
+/// Puts a text value at a dotted key, typed as the default's type asks.
+fn insert(table: &mut Table, key: &str, text: &str, known: &[Documented]) -> Result<(), OptionsError> {
+    if let Some(name) = key.strip_prefix("kafka.") {
+        let inner = table.entry("kafka").or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(inner) = inner {
+            inner.insert(name.to_owned(), Value::String(text.to_owned()));
+        }
+        return Ok(());
+    }
+    let default = known.iter().find(|d| d.key == key).and_then(|d| d.default.as_deref());
+    let wrong = |reason: &str| OptionsError::Value { key: key.to_owned(), reason: format!("`{text}` is not {reason}") };
+    let value = match default.map(|d| d.parse::<Json>()) {
+        Some(Ok(Json::Number(n))) if n.is_f64() => Value::Float(text.parse().map_err(|_| wrong("a number"))?),
+        Some(Ok(Json::Number(_))) => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
+        Some(Ok(Json::Bool(_))) => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
+        _ => Value::String(text.to_owned()),
+    };
+    let mut at = table;
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            at.insert(part.to_owned(), value);
+            return Ok(());
+        }
+        let next = at.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(inner) = next else { return Err(wrong("in a section")) };
+        at = inner;
+    }
+    Ok(())
+}
+
+/// The `kafka` map as a lookup.
+pub fn kafka_lookup(map: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<&str> + '_ {
+    |name| map.get(name).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(key: &str) -> Result<Options, OptionsError> {
+        load(None, std::iter::empty(), &[key.to_owned()], Vec::new())
+    }
+
+    #[test]
+    fn every_option_is_documented() {
+        let all = documented();
+        assert!(all.len() > 10);
+        let silent: Vec<_> = all.iter().filter(|d| d.doc.is_empty()).map(|d| &d.key).collect();
+        assert!(silent.is_empty(), "{silent:?}");
+    }
+
+    #[test]
+    fn a_wrong_key_names_the_nearest() {
+        let message = set("node-idd=3").unwrap_err().to_string();
+        assert!(message.contains("did you mean `node-id`"), "{message}");
+        let env = [("STREAMHOUSE_LISTN".to_owned(), "x".to_owned())].into_iter();
+        let message = load(None, env, &[], Vec::new()).unwrap_err().to_string();
+        assert!(message.contains("STREAMHOUSE_LISTEN"), "{message}");
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let env = [("STREAMHOUSE_NODE_ID".to_owned(), "2".to_owned())].into_iter();
+        let options = load(None, env, &["node-id=3".into()], vec![("node-id", "4".into())]).unwrap();
+        assert_eq!(options.node_id, 4);
+    }
+
+    #[test]
+    fn values_are_typed() {
+        let message = set("node-id=one").unwrap_err().to_string();
+        assert!(message.contains("`node-id`") && message.contains("whole number"), "{message}");
+    }
+}
