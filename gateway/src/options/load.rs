@@ -3,7 +3,6 @@
 //! Later wins: the TOML file, `STREAMHOUSE_<SECTION>_<KEY>` variables, `--set section.key=value`, flags. A key that no
 //! option has is refused, naming the nearest one that exists.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -204,11 +203,6 @@ fn insert(table: &mut Table, key: &str, text: &str, known: &[Documented]) -> Res
         at = inner;
     }
     Ok(())
-}
-
-/// The `kafka` map as a lookup.
-pub fn kafka_lookup(map: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<&str> + '_ {
-    |name| map.get(name).map(String::as_str)
 }
 
 #[cfg(test)]
