@@ -309,7 +309,15 @@ pub enum Refusal {
     /// The same object was committed before, by an entry applied earlier.
     #[error("the segment was committed before")]
     ObjectCommitted,
-    /// Feature level not above the present one, or not known to every live session.
-    #[error("feature level cannot be raised")]
+    /// Feature level not above the present one, or not known to every live session; or a session that does not know the
+    /// level in force.
+    #[error("feature level is not supported")]
     FeatureLevel,
+    /// An object that extents still point to cannot be forgotten.
+    #[error("the object is referenced")]
+    ObjectReferenced,
+    /// The command contradicts itself (a batch of no records, bytes past the object's end, an object of another session).
+    /// Only a faulty proposer writes it.
+    #[error("the command contradicts itself")]
+    Malformed,
 }

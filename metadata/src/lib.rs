@@ -5,5 +5,7 @@
 
 pub mod class;
 pub mod clock;
+pub mod codec;
 pub mod command;
 pub mod model;
+pub mod state;

@@ -22,3 +22,19 @@ pub const GROUP_STRING_MAX_LEN: usize = 32 << 10;
 pub const GROUP_RECORD_MAX_BYTES: usize = 16 << 20;
 /// Longest topic config value, bytes.
 pub const CONFIG_VALUE_MAX_LEN: usize = 32 << 10;
+/// Longest topic config name, bytes.
+pub const CONFIG_NAME_MAX_LEN: usize = 249;
+/// Most explicit configs of one topic.
+pub const CONFIGS_PER_TOPIC_MAX: usize = 256;
+/// Most partitions of one cell, all topics together.
+pub const PARTITIONS_MAX: usize = 500_000;
+/// Most groups of one cell.
+pub const GROUPS_MAX: usize = 200_000;
+/// Most committed offsets of one cell, all groups together.
+pub const COMMITTED_OFFSETS_MAX: usize = 5_000_000;
+/// Most live sessions of one cell; past it new ones are refused.
+pub const SESSIONS_MAX: usize = 1_024;
+/// Expired sessions remembered; past it the one that expired first is forgotten.
+pub const EXPIRED_SESSIONS_MAX: usize = 10_000;
+/// Largest object a commit may name, bytes: positions in the index are 32 bits wide.
+pub const OBJECT_BYTES_MAX: u64 = u32::MAX as u64;
