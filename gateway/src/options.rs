@@ -141,7 +141,8 @@ impl Options {
     /// The bucket, if the objects are to lie in one.
     pub fn bucket_url(&self) -> Result<Option<BucketUrl>, OptionsError> {
         let Some(url) = &self.bucket else { return Ok(None) };
-        let rest = url.strip_prefix("s3://").ok_or_else(|| wrong("bucket", "must look like s3://name or s3://name/prefix"))?;
+        let rest =
+            url.strip_prefix("s3://").ok_or_else(|| wrong("bucket", "must look like s3://name or s3://name/prefix"))?;
         let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         if name.is_empty() || !name.chars().all(legal) {
@@ -193,7 +194,8 @@ mod tests {
 
     #[test]
     fn bucket_urls() {
-        let url = |text: &str| Options { bucket: Some(text.into()), ..Options::default() }.bucket_url().unwrap().unwrap();
+        let url =
+            |text: &str| Options { bucket: Some(text.into()), ..Options::default() }.bucket_url().unwrap().unwrap();
         assert_eq!(url("s3://b"), BucketUrl { name: "b".into(), prefix: String::new() });
         assert_eq!(url("s3://b/a/c/"), BucketUrl { name: "b".into(), prefix: "a/c/".into() });
     }

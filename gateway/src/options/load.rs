@@ -93,20 +93,18 @@ pub fn load(
         insert(&mut table, &key, &value, &known)?;
     }
     for set in sets {
-        let (key, value) = set.split_once('=').ok_or_else(|| OptionsError::Value {
-            key: set.clone(),
-            reason: "--set wants section.key=value".into(),
-        })?;
+        let (key, value) = set
+            .split_once('=')
+            .ok_or_else(|| OptionsError::Value { key: set.clone(), reason: "--set wants section.key=value".into() })?;
         check_key(key, "--set", &known)?;
         insert(&mut table, key, value, &known)?;
     }
     for (key, value) in flags {
         insert(&mut table, key, &value, &known)?;
     }
-    table.try_into::<Options>().map_err(|e| OptionsError::Value {
-        key: "configuration".into(),
-        reason: e.message().to_owned(),
-    })
+    table
+        .try_into::<Options>()
+        .map_err(|e| OptionsError::Value { key: "configuration".into(), reason: e.message().to_owned() })
 }
 
 /// Every option with its documentation and default, in key order.
