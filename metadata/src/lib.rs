@@ -3,9 +3,21 @@
 //! Every gateway reads the same journal and applies the same commands to the same state machine (`state.rs`), so every gateway
 //! holds the same state in memory. Nothing here knows the Kafka wire or the bucket.
 
+mod appender;
+mod backoff;
 pub mod class;
 pub mod clock;
 pub mod codec;
 pub mod command;
+pub mod error;
+pub mod failpoint;
+pub mod handle;
+pub mod journal;
+pub mod metrics;
 pub mod model;
+pub mod options;
+mod replica;
+mod size;
+pub mod snapshot;
 pub mod state;
+pub mod watch;

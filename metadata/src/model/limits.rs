@@ -14,8 +14,12 @@ pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
 pub const JOURNAL_QUEUE_COMMANDS: usize = 4_096;
 /// Most commands of one journal entry.
 pub const ENTRY_COMMANDS_MAX: usize = 1_024;
-/// Most bytes of one journal entry.
+/// Bytes of commands that may wait for the journal at once; past it submitters wait.
+pub const JOURNAL_QUEUE_BYTES: usize = 64 << 20;
+/// Most bytes of one journal entry, unless a single command is larger.
 pub const ENTRY_BYTES_MAX: usize = 4 << 20;
+/// Most bytes of one command; a larger one is refused. Above the largest value that a command may carry.
+pub const COMMAND_BYTES_MAX: usize = GROUP_RECORD_MAX_BYTES + ENTRY_BYTES_MAX;
 /// Longest group id, client id or metadata string kept in the state, bytes.
 pub const GROUP_STRING_MAX_LEN: usize = 32 << 10;
 /// Largest value of a group saved in the state (members, subscriptions, assignments), bytes.

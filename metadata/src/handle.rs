@@ -1,0 +1,370 @@
+//! The handle through which everything else uses the truth: look at it, wait for it, add to it.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::appender::{Appender, AppenderParts, Waiting};
+use crate::backoff::Backoff;
+use crate::class::{Classify, ErrorClass};
+use crate::clock::Clock;
+use crate::command::{Command, OpenSession, Outcome};
+use crate::error::{StartError, SubmitError};
+use crate::journal::Journal;
+use crate::metrics::JournalMetrics;
+use crate::model::ids::{Lsn, SessionId, TopicPartition};
+use crate::model::limits::{COMMAND_BYTES_MAX, JOURNAL_QUEUE_BYTES, JOURNAL_QUEUE_COMMANDS};
+use crate::options::MetadataOptions;
+use crate::replica::Replica;
+use crate::size::command_bytes;
+use crate::snapshot::{Loaded, SnapshotStore, Snapshotter, load};
+use crate::state::State;
+use crate::watch::Watch;
+
+/// What the metadata of a gateway is made of.
+#[derive(Debug)]
+pub struct MetadataParts {
+    /// Where entries are kept.
+    pub journal: Arc<dyn Journal>,
+    /// Where snapshots are kept.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// Dates the entries.
+    pub clock: Arc<dyn Clock>,
+    /// How this gateway introduces itself.
+    pub session: OpenSession,
+    /// Numbers.
+    pub options: MetadataOptions,
+    /// Where to count.
+    pub metrics: JournalMetrics,
+}
+
+/// The truth as one gateway holds it. Clones share it; when the last is dropped, its tasks end at once, as in a crash: use
+/// [`Metadata::shutdown`] to leave in order.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    replica: Arc<Replica>,
+    snapshotter: Arc<Snapshotter>,
+    queue: mpsc::Sender<Waiting>,
+    /// Bytes that may yet be queued.
+    places: Arc<Semaphore>,
+    leave: watch::Sender<bool>,
+    barrier: Barrier,
+    options: MetadataOptions,
+    metrics: JournalMetrics,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for task in self.tasks.lock().expect("nothing panics while it holds the tasks").drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Metadata {
+    /// Builds the state from the newest snapshot and the journal's tail, opens a session, and follows the journal from there.
+    ///
+    /// Waits up to `start_timeout_ms` for a journal or store that is away.
+    pub async fn start(parts: MetadataParts) -> Result<Metadata, StartError> {
+        let started = tokio::time::Instant::now();
+        let deadline = started + parts.options.start_timeout();
+        if let Some(problem) = parts.options.problem() {
+            return Err(StartError::Options(problem));
+        }
+        let session = SessionId::random();
+        let loaded = load_by(deadline, session, &parts).await?;
+        tracing::info!(%session, snapshot = %loaded.base, lsn = %loaded.state.applied(), "metadata loaded");
+        let metadata = Self::assemble(session, loaded, &parts);
+        let opening = metadata.submit(Command::OpenSession(parts.session));
+        let opened = tokio::time::timeout_at(deadline, opening).await.unwrap_or_else(|_| {
+            Err(SubmitError::Unknown("the journal did not take the session in time".into()))
+        })?;
+        match opened {
+            Outcome::Refused(refusal) => Err(StartError::Refused(refusal)),
+            Outcome::Done
+            | Outcome::ProducerIds(_)
+            | Outcome::Segment(_)
+            | Outcome::LogStarts(_)
+            | Outcome::GroupSaved { .. }
+            | Outcome::Offsets(_) => Ok(metadata),
+        }
+    }
+
+    fn assemble(session: SessionId, loaded: Loaded, parts: &MetadataParts) -> Self {
+        let MetadataParts { journal, snapshots, clock, session: _, options, metrics } = parts;
+        let Loaded { state, base, growth } = loaded;
+        let replica =
+            Arc::new(Replica::new(Arc::clone(journal), session, state, growth, options.clone(), metrics.clone()));
+        let (queue, queued) = mpsc::channel(JOURNAL_QUEUE_COMMANDS);
+        let leave = watch::Sender::new(false);
+        let appender = Appender::new(AppenderParts {
+            queue: queued,
+            leave: leave.subscribe(),
+            replica: Arc::clone(&replica),
+            journal: Arc::clone(journal),
+            clock: Arc::clone(clock),
+            options: options.clone(),
+            metrics: metrics.clone(),
+        });
+        let snapshotter = Arc::new(Snapshotter {
+            replica: Arc::clone(&replica),
+            journal: Arc::clone(journal),
+            snapshots: Arc::clone(snapshots),
+            options: options.clone(),
+            metrics: metrics.clone(),
+            last: tokio::sync::Mutex::new(base),
+        });
+        let following = Arc::clone(&replica);
+        let snapshotting = Arc::clone(&snapshotter);
+        let tasks = vec![
+            spawn_guarded(&replica, appender.run()),
+            spawn_guarded(&replica, async move { following.follow().await }),
+            spawn_guarded(&replica, async move { snapshotting.run().await }),
+        ];
+        Self {
+            inner: Arc::new(Inner {
+                replica,
+                snapshotter,
+                queue,
+                places: Arc::new(Semaphore::new(JOURNAL_QUEUE_BYTES)),
+                leave,
+                barrier: Barrier::default(),
+                options: options.clone(),
+                metrics: metrics.clone(),
+                tasks: Mutex::new(tasks),
+            }),
+        }
+    }
+
+    /// This life of this gateway.
+    pub fn session(&self) -> SessionId {
+        self.inner.replica.session
+    }
+
+    /// Looks at the applied state under a short read lock: copy out what you need. Must not block, and must not call `read`
+    /// again inside; being no async function, it cannot await.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        self.inner.replica.read(look)
+    }
+
+    /// The read barrier: when it returns, the state holds everything that any gateway was told was done before this was
+    /// called. Asks the journal for its head once; concurrent askers share one question. Cancel safe.
+    ///
+    /// Returns how far the state was known to be applied. Errors change nothing; past `barrier_timeout_ms` the answer is
+    /// [`SubmitError::Unavailable`].
+    pub async fn barrier(&self) -> Result<Lsn, SubmitError> {
+        let Inner { replica, barrier, options, .. } = &*self.inner;
+        let reached = async {
+            let head = barrier.head(replica).await?;
+            replica.reach(head).await?;
+            Ok(head)
+        };
+        tokio::select! {
+            biased;
+            reason = replica.ended() => Err(reason),
+            reached = tokio::time::timeout(options.barrier_timeout(), reached) => {
+                reached.unwrap_or_else(|_| Err(SubmitError::Unavailable("no read barrier in time".into())))
+            }
+        }
+    }
+
+    /// Queues a command. When this returns, its place in the journal's order is fixed: commands come in the order in which
+    /// their `enqueue` returned. Waits while the queue is full.
+    ///
+    /// Cancel safe: dropped before it returns, nothing was queued. Errors are definite: nothing was queued.
+    pub async fn enqueue(&self, command: Command) -> Result<Ticket, SubmitError> {
+        let Inner { replica, queue, places, metrics, .. } = &*self.inner;
+        if let Some(reason) = replica.end_reason() {
+            return Err(reason);
+        }
+        let bytes = command_bytes(&command);
+        let size = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if bytes > COMMAND_BYTES_MAX {
+            return Err(SubmitError::TooLarge { bytes, max: COMMAND_BYTES_MAX });
+        }
+        let place = Arc::clone(places).acquire_many_owned(size).await.map_err(|_| SubmitError::Closed)?;
+        let permit = match queue.reserve().await {
+            Ok(permit) => permit,
+            Err(_) => return Err(replica.end_reason().unwrap_or(SubmitError::Closed)),
+        };
+        let (answer, outcome) = oneshot::channel();
+        metrics.queue_commands.inc();
+        permit.send(Waiting { command, bytes, answer, _place: place });
+        Ok(Ticket { outcome })
+    }
+
+    /// Queues a command and waits for what it comes to: [`Metadata::enqueue`], then the ticket.
+    ///
+    /// Dropped while waiting, the command may or may not take effect.
+    pub async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+        self.enqueue(command).await?.await
+    }
+
+    /// A watch over the logs of `partitions`; see [`Watch`].
+    pub fn watch(&self, partitions: impl Iterator<Item = TopicPartition>) -> Watch {
+        self.inner.replica.watchers.watch(partitions)
+    }
+
+    /// Waits until this handle is of no more use and tells why: shut down ([`SubmitError::Closed`]), fenced, or the journal
+    /// is damaged. The state stands still from then on: a gateway must stop serving.
+    pub async fn ended(&self) -> SubmitError {
+        self.inner.replica.ended().await
+    }
+
+    /// Leaves in order: refuses new commands, appends what is queued, closes the session, takes a snapshot if one is due,
+    /// ends the tasks. Takes at most about `shutdown_timeout_ms`; commands that were not appended by then get
+    /// [`SubmitError::Closed`], one whose append is under way [`SubmitError::Unknown`]. Calling it again is harmless.
+    pub async fn shutdown(&self) {
+        let Inner { replica, snapshotter, leave, options, tasks, .. } = &*self.inner;
+        leave.send_replace(true);
+        let deadline = tokio::time::Instant::now() + options.shutdown_timeout();
+        if tokio::time::timeout_at(deadline, replica.ended()).await.is_err() {
+            tracing::warn!("the journal did not take the last entries in time");
+            replica.end(SubmitError::Closed);
+        }
+        if replica.end_reason() == Some(SubmitError::Closed) {
+            match tokio::time::timeout_at(deadline, snapshotter.take_if_due()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the last snapshot was not written"),
+                Err(_) => tracing::warn!("the last snapshot was not written in time"),
+            }
+        }
+        let tasks = std::mem::take(&mut *tasks.lock().expect("nothing panics while it holds the tasks"));
+        if let Some(snapshotting) = tasks.last() {
+            snapshotting.abort();
+        }
+        for task in tasks {
+            let _ = task.await; // ends by itself once the replica has ended; a panic was told by its guard
+        }
+    }
+}
+
+/// Loads the state, again and again while journal or store are away, until `deadline`.
+async fn load_by(
+    deadline: tokio::time::Instant, session: SessionId, parts: &MetadataParts,
+) -> Result<Loaded, StartError> {
+    let options = &parts.options;
+    let mut backoff = Backoff::new(
+        Duration::from_millis(options.retry_initial_ms),
+        Duration::from_millis(options.retry_max_ms),
+        session.0,
+    );
+    loop {
+        let loading = load(parts.journal.as_ref(), parts.snapshots.as_ref(), &parts.metrics);
+        match loading.await {
+            Err(error) if error.class() == ErrorClass::Retry && tokio::time::Instant::now() < deadline => {
+                tracing::warn!(%error, "the metadata could not be loaded; trying again");
+                tokio::time::sleep(backoff.next()).await;
+            }
+            loaded => return loaded,
+        }
+    }
+}
+
+/// Spawns a task whose panic ends the replica, so that no ticket waits for it in vain.
+fn spawn_guarded(replica: &Arc<Replica>, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    struct Guard(Arc<Replica>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.end(SubmitError::Corrupt("a task of the journal panicked".into()));
+            }
+        }
+    }
+    let guard = Guard(Arc::clone(replica));
+    tokio::spawn(async move {
+        let _guard = guard;
+        task.await;
+    })
+}
+
+/// What a queued command comes to. Dropping it does not take the command back: it takes its course, unheard.
+#[derive(Debug)]
+#[must_use = "the command's outcome is only told here"]
+pub struct Ticket {
+    outcome: oneshot::Receiver<Result<Outcome, SubmitError>>,
+}
+
+impl Future for Ticket {
+    type Output = Result<Outcome, SubmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.outcome).poll(context).map(|heard| {
+            heard.unwrap_or_else(|_| Err(SubmitError::Unknown("the journal's tasks were ended".into())))
+        })
+    }
+}
+
+/// Shares one question for the head among everyone who asked before it was put.
+#[derive(Debug, Default)]
+struct Barrier {
+    /// Counts those who ask.
+    asked: AtomicU64,
+    /// The last answer, and how many had asked when its question was put.
+    last: tokio::sync::Mutex<(u64, Option<Result<Lsn, SubmitError>>)>,
+}
+
+impl Barrier {
+    async fn head(&self, replica: &Replica) -> Result<Lsn, SubmitError> {
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut last = self.last.lock().await; // waits while a question is under way
+        if let (asked, Some(answer)) = &*last
+            && *asked >= mine
+        {
+            return answer.clone();
+        }
+        let asked = self.asked.load(Ordering::SeqCst);
+        let answer = replica.journal_head().await.map_err(SubmitError::from);
+        *last = (asked, Some(answer.clone()));
+        answer
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl MetadataParts {
+    /// Parts of gateway `node` on a journal and snapshots that tests share between gateways or lives; a manual clock, quick
+    /// retries. It fences no one but an earlier life of the same node.
+    pub fn for_tests(node: i32, journal: Arc<dyn Journal>, snapshots: Arc<dyn SnapshotStore>) -> Self {
+        let session = OpenSession {
+            node: crate::model::ids::NodeId(node),
+            listeners: vec![crate::command::AdvertisedListener {
+                name: "PLAINTEXT".into(),
+                host: "localhost".into(),
+                port: 9092,
+            }],
+            rack: None,
+            feature_level: crate::state::FEATURE_LEVEL,
+            cluster_id: "test-cluster".into(),
+            fence_others: false,
+        };
+        let options = MetadataOptions { retry_initial_ms: 1, retry_max_ms: 10, ..MetadataOptions::default() };
+        let clock = Arc::new(crate::clock::ManualClock::at(1_700_000_000_000));
+        Self { journal, snapshots, clock, session, options, metrics: JournalMetrics::unregistered() }
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Metadata {
+    /// Metadata of one gateway, node 1, with everything in memory.
+    pub async fn for_tests() -> Self {
+        let journal = Arc::new(crate::journal::memory::MemoryJournal::default());
+        let snapshots = Arc::new(crate::snapshot::MemorySnapshots::default());
+        Self::start(MetadataParts::for_tests(1, journal, snapshots)).await.expect("a journal in memory starts")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! How the metadata of one gateway behaves; every number with its unit and default.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Options of the journal, its appender, the replica and snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetadataOptions {
+    /// Longest wait for one call of the journal, ms. Past it a read counts as failed and is tried again; the outcome of an
+    /// append counts as unknown and the same entry is appended again.
+    pub journal_timeout_ms: u64,
+    /// First pause before an entry is appended again, ms. Doubles with each try, with jitter, up to `retry_max_ms`.
+    pub retry_initial_ms: u64,
+    /// Longest pause between two tries, ms.
+    pub retry_max_ms: u64,
+    /// Longest wait for a read barrier, ms; past it the asker is told to try again.
+    pub barrier_timeout_ms: u64,
+    /// Longest wait for the journal at start: catching up, then opening the session, ms.
+    pub start_timeout_ms: u64,
+    /// Longest wait for queued commands and the final entry at shutdown, ms.
+    pub shutdown_timeout_ms: u64,
+    /// Append an empty entry when the session has written nothing for this long, ms. Needed where several gateways share a
+    /// journal, so that they see each other alive; absent by default, so an idle gateway writes nothing.
+    pub renew_interval_ms: Option<u64>,
+    /// Take a snapshot once this many entries were applied since the last one. Bounds the time of a start.
+    pub snapshot_entries: u64,
+    /// Take a snapshot once about this many bytes of entries were applied since the last one. Bounds the journal's size.
+    pub snapshot_bytes: u64,
+}
+
+impl Default for MetadataOptions {
+    fn default() -> Self {
+        Self {
+            journal_timeout_ms: 10_000,
+            retry_initial_ms: 10,
+            retry_max_ms: 1_000,
+            barrier_timeout_ms: 5_000,
+            start_timeout_ms: 30_000,
+            shutdown_timeout_ms: 10_000,
+            renew_interval_ms: None,
+            snapshot_entries: 20_000,
+            snapshot_bytes: 32 << 20,
+        }
+    }
+}
+
+impl MetadataOptions {
+    /// What is wrong with these options, in words for whoever set them; `None` if nothing is.
+    pub fn problem(&self) -> Option<String> {
+        let positive = [
+            ("journal_timeout_ms", self.journal_timeout_ms),
+            ("retry_initial_ms", self.retry_initial_ms),
+            ("barrier_timeout_ms", self.barrier_timeout_ms),
+            ("start_timeout_ms", self.start_timeout_ms),
+            ("shutdown_timeout_ms", self.shutdown_timeout_ms),
+            ("renew_interval_ms", self.renew_interval_ms.unwrap_or(1)),
+            ("snapshot_entries", self.snapshot_entries),
+            ("snapshot_bytes", self.snapshot_bytes),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Some(format!("{name} must be above 0"));
+        }
+        (self.retry_max_ms < self.retry_initial_ms).then(|| "retry_max_ms must not be below retry_initial_ms".into())
+    }
+
+    pub(crate) fn journal_timeout(&self) -> Duration {
+        Duration::from_millis(self.journal_timeout_ms)
+    }
+
+    pub(crate) fn barrier_timeout(&self) -> Duration {
+        Duration::from_millis(self.barrier_timeout_ms)
+    }
+
+    pub(crate) fn start_timeout(&self) -> Duration {
+        Duration::from_millis(self.start_timeout_ms)
+    }
+
+    pub(crate) fn shutdown_timeout(&self) -> Duration {
+        Duration::from_millis(self.shutdown_timeout_ms)
+    }
+
+    pub(crate) fn renew_interval(&self) -> Option<Duration> {
+        self.renew_interval_ms.map(Duration::from_millis)
+    }
+}

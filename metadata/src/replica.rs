@@ -1,0 +1,319 @@
+//! Follows the journal and applies it: the only caller of `apply`.
+//!
+//! An entry of our own is applied as soon as it is appended, without reading it back, when it is next in order; everything
+//! else is read from the journal. Tickets are resolved and watchers woken after the state's lock is released.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::backoff::Backoff;
+use crate::command::{Command, Entry, Outcome, Refusal};
+use crate::error::{ReadError, SubmitError};
+use crate::journal::Journal;
+use crate::metrics::JournalMetrics;
+use crate::model::ids::{Lsn, SessionId};
+use crate::options::MetadataOptions;
+use crate::size::entry_bytes;
+use crate::state::State;
+use crate::state::sessions::Standing;
+use crate::watch::Watchers;
+
+/// Entries asked for in one read of the journal.
+pub(crate) const READ_ENTRIES: usize = 512;
+/// How long a reader waits for an append of our own to arrive by itself before it reads the journal.
+const OWN_APPEND_GRACE: Duration = Duration::from_millis(2);
+
+/// Where a ticket hears what its command came to.
+pub(crate) type Answer = oneshot::Sender<Result<Outcome, SubmitError>>;
+
+/// The state of this gateway and everyone who waits for it.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) session: SessionId,
+    pub(crate) watchers: Arc<Watchers>,
+    pub(crate) growth: Growth,
+    journal: Arc<dyn Journal>,
+    state: RwLock<State>,
+    /// Held by whoever applies; entries are applied one after the other.
+    turn: tokio::sync::Mutex<()>,
+    applied: watch::Sender<Lsn>,
+    /// Number of our last entry that was applied.
+    own_applied: AtomicU64,
+    /// Whether an append of ours is under way, so that the entry at the head is likely ours.
+    appending: AtomicBool,
+    /// Tickets of our entries that are not applied yet, by the entry's sequence.
+    waiting: Mutex<BTreeMap<u64, Vec<Answer>>>,
+    /// Why this replica stopped, once it has.
+    ended: watch::Sender<Option<SubmitError>>,
+    options: MetadataOptions,
+    metrics: JournalMetrics,
+}
+
+/// What was applied since the last snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Growth {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    /// Told once a snapshot is due.
+    pub(crate) due: Notify,
+}
+
+impl Growth {
+    pub(crate) fn add(&self, bytes: u64) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_due(&self, options: &MetadataOptions) -> bool {
+        self.entries.load(Ordering::Relaxed) >= options.snapshot_entries
+            || self.bytes.load(Ordering::Relaxed) >= options.snapshot_bytes
+    }
+
+    /// What has grown until now; give it back with [`Growth::settle`] once a snapshot holds it.
+    pub(crate) fn measure(&self) -> (u64, u64) {
+        (self.entries.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn settle(&self, (entries, bytes): (u64, u64)) {
+        self.entries.fetch_sub(entries, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Replica {
+    pub(crate) fn new(
+        journal: Arc<dyn Journal>, session: SessionId, state: State, growth: Growth, options: MetadataOptions,
+        metrics: JournalMetrics,
+    ) -> Self {
+        metrics.state_lsn.set(state.applied().0);
+        Self {
+            session,
+            watchers: Arc::default(),
+            growth,
+            journal,
+            applied: watch::Sender::new(state.applied()),
+            state: RwLock::new(state),
+            turn: tokio::sync::Mutex::default(),
+            own_applied: AtomicU64::new(0),
+            appending: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            ended: watch::Sender::new(None),
+            options,
+            metrics,
+        }
+    }
+
+    /// Looks at the applied state.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.read().expect("apply does not panic; a torn state must not be read"))
+    }
+
+    /// How far the state is applied.
+    pub(crate) fn applied(&self) -> Lsn {
+        *self.applied.borrow()
+    }
+
+    /// Number of our last entry that was applied.
+    pub(crate) fn own_applied(&self) -> u64 {
+        self.own_applied.load(Ordering::Acquire)
+    }
+
+    /// Why this replica stopped; `None` while it runs.
+    pub(crate) fn end_reason(&self) -> Option<SubmitError> {
+        self.ended.borrow().clone()
+    }
+
+    /// Waits until this replica has stopped and tells why.
+    pub(crate) async fn ended(&self) -> SubmitError {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(SubmitError::Closed),
+            Err(_) => SubmitError::Closed,
+        }
+    }
+
+    /// Tells readers that an append of ours is under way, or no longer is.
+    pub(crate) fn set_appending(&self, appending: bool) {
+        self.appending.store(appending, Ordering::Release);
+    }
+
+    /// Keeps the answers of an entry until it is applied. Called before the entry is appended.
+    pub(crate) fn expect(&self, sequence: u64, answers: Vec<Answer>) {
+        self.waiting().insert(sequence, answers);
+        if let Some(reason) = self.end_reason() {
+            self.fail_waiting(&reason);
+        }
+    }
+
+    /// Takes an entry of ours that the journal has at `lsn`.
+    pub(crate) async fn accept(&self, lsn: Lsn, entry: &Entry) -> Result<(), ReadError> {
+        let _turn = self.turn.lock().await;
+        self.catch_up(Lsn(lsn.0 - 1)).await?;
+        if self.applied() < lsn {
+            self.apply(lsn, entry);
+        }
+        Ok(())
+    }
+
+    /// Applies the journal up to `to`.
+    pub(crate) async fn reach(&self, to: Lsn) -> Result<(), ReadError> {
+        if self.applied() >= to {
+            return Ok(());
+        }
+        if self.appending.load(Ordering::Acquire) {
+            let mut applied = self.applied.subscribe();
+            let arrived = applied.wait_for(|applied| *applied >= to);
+            if tokio::time::timeout(OWN_APPEND_GRACE, arrived).await.is_ok() {
+                return Ok(());
+            }
+        }
+        let _turn = self.turn.lock().await;
+        self.catch_up(to).await
+    }
+
+    /// Applies whatever comes, until the replica ends.
+    pub(crate) async fn follow(&self) {
+        tokio::select! {
+            biased;
+            _ = self.ended() => {}
+            reason = self.follow_tail() => self.end(reason),
+        }
+    }
+
+    /// Follows the journal until that is no longer possible; tells why.
+    async fn follow_tail(&self) -> SubmitError {
+        let mut tail = self.journal.tail();
+        let mut backoff = Backoff::new(
+            Duration::from_millis(self.options.retry_initial_ms),
+            Duration::from_millis(self.options.retry_max_ms),
+            !self.session.0,
+        );
+        loop {
+            let head = *tail.borrow_and_update();
+            match self.reach(head).await {
+                Ok(()) => backoff.reset(),
+                Err(ReadError::Unavailable(reason)) => {
+                    tracing::warn!(%reason, "the journal could not be read; trying again");
+                    tokio::time::sleep(backoff.next()).await;
+                    continue;
+                }
+                Err(error @ (ReadError::Corrupt(_) | ReadError::Trimmed { .. } | ReadError::Closed)) => {
+                    return error.into();
+                }
+            }
+            if tail.changed().await.is_err() {
+                return SubmitError::Closed;
+            }
+        }
+    }
+
+    /// Stops taking commands for `reason` and fails the tickets of entries that were not applied. The first reason counts.
+    pub(crate) fn end(&self, reason: SubmitError) {
+        let is_first = self.ended.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            if is_first {
+                *ended = Some(reason.clone());
+            }
+            is_first
+        });
+        if is_first {
+            match &reason {
+                SubmitError::Closed => tracing::debug!("the journal is closed here"),
+                other => tracing::error!(reason = %other, "this gateway stops following the journal"),
+            }
+            self.fail_waiting(&reason);
+        }
+    }
+
+    /// Asks the journal for its head.
+    pub(crate) async fn journal_head(&self) -> Result<Lsn, ReadError> {
+        self.in_time(self.journal.head()).await
+    }
+
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
+        let answer = tokio::time::timeout(self.options.journal_timeout(), call).await;
+        answer.unwrap_or_else(|_| Err(ReadError::Unavailable("no answer in time".into())))
+    }
+
+    async fn catch_up(&self, to: Lsn) -> Result<(), ReadError> {
+        while self.applied() < to {
+            let entries = self.in_time(self.journal.read(self.applied(), READ_ENTRIES)).await?;
+            if entries.is_empty() {
+                return Err(ReadError::Unavailable(format!("entry {to} was announced and is not there").into()));
+            }
+            for (lsn, entry) in &entries {
+                check_next(self.applied(), *lsn)?;
+                self.apply(*lsn, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the next entry. The caller holds the turn.
+    fn apply(&self, lsn: Lsn, entry: &Entry) {
+        let (applied, standing) = {
+            let mut state = self.state.write().expect("apply does not panic; a torn state must not be used");
+            let applied = state.apply(lsn, entry);
+            (applied, state.sessions().standing(self.session))
+        };
+        self.applied.send_replace(lsn);
+        self.metrics.state_lsn.set(lsn.0);
+        self.growth.add(entry_bytes(entry) as u64);
+        if self.growth.is_due(&self.options) {
+            self.growth.due.notify_one();
+        }
+        if entry.session == self.session && !applied.repeated {
+            self.own_applied.fetch_max(entry.sequence, Ordering::AcqRel);
+            self.answer(entry.sequence, applied.outcomes);
+        }
+        self.watchers.wake(&applied.changed);
+        if standing == Standing::Expired {
+            let is_own_leave = entry.session == self.session && entry.commands.contains(&Command::CloseSession);
+            self.end(if is_own_leave { SubmitError::Closed } else { SubmitError::Fenced(self.session) });
+        }
+    }
+
+    fn answer(&self, sequence: u64, outcomes: Vec<Outcome>) {
+        let answers = self.waiting().remove(&sequence).unwrap_or_default();
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            let outcome = match outcome {
+                Outcome::Refused(Refusal::SessionFenced) => Err(SubmitError::Fenced(self.session)),
+                other => Ok(other),
+            };
+            let _ = answer.send(outcome); // whoever asked may have gone; the command took its course
+        }
+    }
+
+    fn fail_waiting(&self, reason: &SubmitError) {
+        let error = match reason {
+            // In journal order, what is not applied by now comes after the fence and is refused.
+            SubmitError::Fenced(_) => reason.clone(),
+            SubmitError::Closed
+            | SubmitError::TooLarge { .. }
+            | SubmitError::Unavailable(_)
+            | SubmitError::Unknown(_)
+            | SubmitError::Corrupt(_) => SubmitError::Unknown(reason.to_string().into()),
+        };
+        let waiting = std::mem::take(&mut *self.waiting());
+        for answer in waiting.into_values().flatten() {
+            let _ = answer.send(Err(error.clone())); // whoever asked may have gone
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<Answer>>> {
+        self.waiting.lock().expect("nothing panics while it holds the waiting tickets")
+    }
+}
+
+/// Refuses a journal with a hole in it.
+pub(crate) fn check_next(applied: Lsn, next: Lsn) -> Result<(), ReadError> {
+    if next.0 == applied.0 + 1 {
+        Ok(())
+    } else {
+        Err(ReadError::Corrupt(format!("entry {next} follows entry {applied}").into()))
+    }
+}
