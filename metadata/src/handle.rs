@@ -89,9 +89,9 @@ impl Metadata {
         tracing::info!(%session, snapshot = %loaded.base, lsn = %loaded.state.applied(), "metadata loaded");
         let metadata = Self::assemble(session, loaded, &parts);
         let opening = metadata.submit(Command::OpenSession(parts.session));
-        let opened = tokio::time::timeout_at(deadline, opening).await.unwrap_or_else(|_| {
-            Err(SubmitError::Unknown("the journal did not take the session in time".into()))
-        })?;
+        let opened = tokio::time::timeout_at(deadline, opening)
+            .await
+            .unwrap_or_else(|_| Err(SubmitError::Unknown("the journal did not take the session in time".into())))?;
         match opened {
             Outcome::Refused(refusal) => Err(StartError::Refused(refusal)),
             Outcome::Done
@@ -254,7 +254,9 @@ impl Metadata {
 
 /// Loads the state, again and again while journal or store are away, until `deadline`.
 async fn load_by(
-    deadline: tokio::time::Instant, session: SessionId, parts: &MetadataParts,
+    deadline: tokio::time::Instant,
+    session: SessionId,
+    parts: &MetadataParts,
 ) -> Result<Loaded, StartError> {
     let options = &parts.options;
     let mut backoff = Backoff::new(
@@ -302,9 +304,9 @@ impl Future for Ticket {
     type Output = Result<Outcome, SubmitError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.outcome).poll(context).map(|heard| {
-            heard.unwrap_or_else(|_| Err(SubmitError::Unknown("the journal's tasks were ended".into())))
-        })
+        Pin::new(&mut self.outcome)
+            .poll(context)
+            .map(|heard| heard.unwrap_or_else(|_| Err(SubmitError::Unknown("the journal's tasks were ended".into()))))
     }
 }
 

@@ -53,7 +53,12 @@ impl JournalMetrics {
         journal.register("state_lsn", "Position up to which the state is applied", metrics.state_lsn.clone());
         journal.register("snapshots", "Snapshots written", metrics.snapshots.clone());
         journal.register("snapshot_failures", "Snapshots not written", metrics.snapshot_failures.clone());
-        journal.register_with_unit("snapshot", "Size of the last snapshot", Unit::Bytes, metrics.snapshot_bytes.clone());
+        journal.register_with_unit(
+            "snapshot",
+            "Size of the last snapshot",
+            Unit::Bytes,
+            metrics.snapshot_bytes.clone(),
+        );
         journal.register("snapshot_lsn", "Position of the last snapshot", metrics.snapshot_lsn.clone());
         metrics
     }

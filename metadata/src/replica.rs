@@ -86,7 +86,11 @@ impl Growth {
 
 impl Replica {
     pub(crate) fn new(
-        journal: Arc<dyn Journal>, session: SessionId, state: State, growth: Growth, options: MetadataOptions,
+        journal: Arc<dyn Journal>,
+        session: SessionId,
+        state: State,
+        growth: Growth,
+        options: MetadataOptions,
         metrics: JournalMetrics,
     ) -> Self {
         metrics.state_lsn.set(state.applied().0);

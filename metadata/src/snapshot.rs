@@ -55,7 +55,9 @@ pub(crate) struct Loaded {
 
 /// Builds the state from the newest readable snapshot and the journal's tail.
 pub(crate) async fn load(
-    journal: &dyn Journal, snapshots: &dyn SnapshotStore, metrics: &JournalMetrics,
+    journal: &dyn Journal,
+    snapshots: &dyn SnapshotStore,
+    metrics: &JournalMetrics,
 ) -> Result<Loaded, StartError> {
     let (first, head) = (journal.first().await?, journal.head().await?);
     let (mut state, base) = newest_readable(first, head, snapshots, metrics).await?;
@@ -76,7 +78,10 @@ pub(crate) async fn load(
 
 /// The newest snapshot that can be read and that the journal continues. With none at all, the journal itself must be whole.
 async fn newest_readable(
-    first: Lsn, head: Lsn, snapshots: &dyn SnapshotStore, metrics: &JournalMetrics,
+    first: Lsn,
+    head: Lsn,
+    snapshots: &dyn SnapshotStore,
+    metrics: &JournalMetrics,
 ) -> Result<(State, Lsn), StartError> {
     let mut below = None;
     let mut tried = Vec::new();

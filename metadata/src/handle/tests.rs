@@ -228,7 +228,8 @@ async fn a_barrier_fails_in_bounded_time_and_askers_share_it() {
 }
 
 fn futures_of<F: Future<Output: Send + 'static> + Send + 'static>(
-    count: usize, make: impl Fn() -> F,
+    count: usize,
+    make: impl Fn() -> F,
 ) -> tokio::task::JoinSet<F::Output> {
     (0..count).map(|_| make()).collect()
 }
@@ -368,7 +369,8 @@ async fn a_fence_answers_everyone_who_waits() {
     }
     journal.hold_appends(false);
     let reader = gateway(3, &journal).await;
-    let end = reader.read(|state| state.log(TopicPartition { topic: id, partition: 0 }).unwrap().high_watermark().get());
+    let end =
+        reader.read(|state| state.log(TopicPartition { topic: id, partition: 0 }).unwrap().high_watermark().get());
     assert_eq!(end, 0);
 }
 

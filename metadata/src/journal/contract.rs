@@ -186,8 +186,11 @@ pub async fn concurrent_appends(journal: Arc<dyn Journal>) {
         });
     }
     let told: BTreeMap<Lsn, _> = writers.join_all().await.into_iter().flatten().collect();
-    let read: BTreeMap<Lsn, _> =
-        read_all(journal.as_ref()).await.into_iter().map(|(lsn, entry)| (lsn, (entry.session, entry.sequence))).collect();
+    let read: BTreeMap<Lsn, _> = read_all(journal.as_ref())
+        .await
+        .into_iter()
+        .map(|(lsn, entry)| (lsn, (entry.session, entry.sequence)))
+        .collect();
     assert_eq!(told.len(), 400, "two appends were given one place");
     assert_eq!(told, read);
     assert_eq!((told.keys().next(), told.keys().last()), (Some(&Lsn(1)), Some(&Lsn(400))));

@@ -211,7 +211,9 @@ fn serve(mut file: JournalFile, mut queue: mpsc::Receiver<Request>, known: &Know
 }
 
 fn append_group(
-    file: &mut JournalFile, group: &mut Vec<(Vec<u8>, oneshot::Sender<Result<Lsn, AppendError>>)>, known: &Known,
+    file: &mut JournalFile,
+    group: &mut Vec<(Vec<u8>, oneshot::Sender<Result<Lsn, AppendError>>)>,
+    known: &Known,
 ) {
     if group.is_empty() {
         return;

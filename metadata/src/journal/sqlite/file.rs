@@ -206,9 +206,11 @@ fn make_folder(folder: &Path) -> Result<(), OpenError> {
     if folder.is_dir() {
         return Ok(());
     }
-    let problem = |path: &Path, error: std::io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
+    let problem =
+        |path: &Path, error: std::io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
     std::fs::create_dir_all(folder).map_err(|error| problem(folder, error))?;
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(PathBuf::from("."), Path::to_path_buf);
+    let parent =
+        folder.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(PathBuf::from("."), Path::to_path_buf);
     for synced in [folder, &parent] {
         File::open(synced).and_then(|opened| opened.sync_all()).map_err(|error| problem(synced, error))?;
     }
@@ -245,7 +247,9 @@ fn read_error(error: rusqlite::Error) -> ReadError {
 /// What is broken, if the error says that the file is.
 fn damage(error: &rusqlite::Error) -> Option<String> {
     let is_damage = match error.sqlite_error_code() {
-        Some(code) => matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation),
+        Some(code) => {
+            matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation)
+        }
         None => matches!(error, rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..)),
     };
     is_damage.then(|| error.to_string())

@@ -206,7 +206,8 @@ async fn a_hole_is_refused() {
 async fn a_changed_entry_is_corrupt_not_data() {
     let folder = tempfile::tempdir().unwrap();
     journal_of_three(folder.path()).await;
-    let flip = "UPDATE entries SET bytes = CAST(substr(bytes, 1, 20) || x'7f7f' || substr(bytes, 23) AS BLOB) WHERE lsn = 2";
+    let flip =
+        "UPDATE entries SET bytes = CAST(substr(bytes, 1, 20) || x'7f7f' || substr(bytes, 23) AS BLOB) WHERE lsn = 2";
     tamper(folder.path(), flip);
     let journal = open(folder.path());
     let read = journal.read(Lsn(0), 10).await;
@@ -224,7 +225,11 @@ async fn a_damaged_page_is_corrupt() {
     std::fs::write(&path, bytes).unwrap();
     let refused = SqliteJournal::open(folder.path()).expect_err("its table is unreadable");
     assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
-    std::fs::write(&path, b"this was never a database, and is long enough to have a header of one hundred bytes or so, is it not? yes").unwrap();
+    std::fs::write(
+        &path,
+        b"this was never a database, and is long enough to have a header of one hundred bytes or so, is it not? yes",
+    )
+    .unwrap();
     let refused = SqliteJournal::open(folder.path()).expect_err("it is no database");
     assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
 }
