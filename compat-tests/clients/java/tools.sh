@@ -23,6 +23,19 @@ esac
 tool=$1
 shift
 [ -d "$here/target/tools/lib" ] || { echo "not built: run build.sh first" >&2; exit 2; }
-heap=-Xmx256m
-[ "$tool" = kafka-server-start ] && heap=-Xmx512m
-exec java $heap -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "-Dlog4j2.configurationFile=$here/tools/log4j2.properties" -cp "$here/target/tools/lib/*" "$main" "$@"
+# Warnings and errors go to standard error; standard output belongs to the tools.
+flags=(-Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+without='log4j-*'
+case "$tool" in
+  # These two use log4j's own classes.
+  kafka-configs | kafka-server-start)
+    flags=(-Xmx512m "-Dlog4j2.configurationFile=$here/tools/log4j2.properties")
+    without='slf4j-simple-*'
+    ;;
+esac
+path=
+for jar in "$here"/target/tools/lib/*.jar; do
+  # shellcheck disable=SC2053  # a pattern is meant
+  [[ "${jar##*/}" == $without ]] || path="$path:$jar"
+done
+exec java "${flags[@]}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "${path#:}" "$main" "$@"
