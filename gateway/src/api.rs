@@ -1,0 +1,7 @@
+//! What a client can ask: one file per API key, by family. `table` is the only list of them.
+
+pub mod advertised;
+pub mod cluster;
+pub mod entry;
+pub mod handler;
+pub mod table;

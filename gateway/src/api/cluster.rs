@@ -1,0 +1,3 @@
+//! The cluster as clients see it.
+
+pub mod api_versions;

@@ -1,0 +1,67 @@
+//! The only list of handlers. Dispatch, the answer to ApiVersions and docs/apis.md derive from it.
+
+use std::sync::LazyLock;
+
+use kafka_protocol::messages::ApiKey;
+
+use super::advertised::Advertised;
+use super::cluster::api_versions::ApiVersions;
+use super::entry::Entry;
+
+/// Every API this gateway answers.
+pub static TABLE: &[Entry] = &[Entry::of::<ApiVersions>()];
+
+/// Keys are small numbers: the place in [`TABLE`] of each.
+static PLACES: LazyLock<Vec<Option<usize>>> = LazyLock::new(|| {
+    let last = TABLE.iter().map(|entry| entry.key as usize).max().unwrap_or_default();
+    let mut places = vec![None; last + 1];
+    for (place, entry) in TABLE.iter().enumerate() {
+        places[entry.key as usize] = Some(place);
+    }
+    places
+});
+
+static ADVERTISED: LazyLock<Vec<Advertised>> = LazyLock::new(|| {
+    let mut all: Vec<_> = TABLE.iter().map(advertise).collect();
+    all.sort_by_key(|api| api.key);
+    all
+});
+
+/// The line of this key; `None` if no handler has it.
+pub fn find(key: i16) -> Option<&'static Entry> {
+    let place = PLACES.get(usize::try_from(key).ok()?)?;
+    place.map(|place| &TABLE[place])
+}
+
+/// What ApiVersions tells, by key.
+pub fn advertised() -> &'static [Advertised] {
+    &ADVERTISED
+}
+
+fn advertise(entry: &Entry) -> Advertised {
+    // librdkafka switches compression off unless version 0 of Produce is told (KAFKA-18659), as Kafka itself does.
+    let min = if entry.key == ApiKey::Produce { 0 } else { *entry.versions.start() };
+    Advertised { key: entry.key as i16, name: name(entry.key), min, max: *entry.versions.end() }
+}
+
+/// Kafka's name of an API.
+fn name(key: ApiKey) -> &'static str {
+    static NAMES: LazyLock<Vec<(ApiKey, String)>> =
+        LazyLock::new(|| TABLE.iter().map(|entry| (entry.key, format!("{:?}", entry.key))).collect());
+    NAMES.iter().find(|(known, _)| *known == key).map_or("unknown", |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_handler() {
+        for entry in TABLE {
+            assert_eq!(TABLE.iter().filter(|other| other.key == entry.key).count(), 1, "{:?}", entry.key);
+            assert_eq!(find(entry.key as i16).map(|found| found.key), Some(entry.key));
+        }
+        assert!(find(-1).is_none());
+        assert!(find(i16::MAX).is_none());
+    }
+}
