@@ -3,3 +3,4 @@
 //! Stands on `metadata`, the truth; nothing here knows the Kafka wire.
 
 pub mod blob;
+pub mod codec;
