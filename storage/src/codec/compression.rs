@@ -283,7 +283,11 @@ mod tests {
             let packed = compressed(codec, &text);
             for end in (0..packed.len()).step_by(packed.len() / 50) {
                 let answer = inflate(codec, &packed[..end], LIMIT);
-                assert!(matches!(answer, Err(CodecError::Broken { .. })), "{codec} cut at {end}: {:?}", answer.map(|a| a.len()));
+                assert!(
+                    matches!(answer, Err(CodecError::Broken { .. })),
+                    "{codec} cut at {end}: {:?}",
+                    answer.map(|a| a.len())
+                );
             }
         }
     }

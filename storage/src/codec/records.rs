@@ -110,11 +110,7 @@ impl<'a> Iterator for RecordIter<'a> {
 
 /// The first record of the batch with a timestamp of at least `timestamp`: its offset delta and its timestamp. Inflates to at
 /// most `limit` bytes. With `timestamp` = the batch's maximum this finds the record that has it.
-pub fn lookup_timestamp(
-    batch: &BatchView<'_>,
-    timestamp: i64,
-    limit: usize,
-) -> Result<Option<(i32, i64)>, CodecError> {
+pub fn lookup_timestamp(batch: &BatchView<'_>, timestamp: i64, limit: usize) -> Result<Option<(i32, i64)>, CodecError> {
     let max_timestamp = batch.max_timestamp();
     if max_timestamp < timestamp {
         return Ok(None);
