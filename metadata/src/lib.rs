@@ -11,6 +11,8 @@ pub mod codec;
 pub mod command;
 pub mod error;
 pub mod failpoint;
+#[cfg(test)]
+mod golden;
 pub mod handle;
 pub mod journal;
 pub mod metrics;

@@ -341,3 +341,6 @@ impl State {
 fn done(result: Result<(), Refusal>) -> Outcome {
     result.map_or_else(Outcome::Refused, |()| Outcome::Done)
 }
+
+#[cfg(test)]
+mod tests;

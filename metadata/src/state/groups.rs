@@ -72,7 +72,8 @@ impl Groups {
             return Err(Refusal::LimitReached);
         }
         let empty_since = present.and_then(|group| group.empty_since_ms).unwrap_or(now_ms);
-        let version = present.map_or(self.deleted_version, |group| group.version) + 1;
+        let version = present.map_or(self.deleted_version, |group| group.version);
+        let version = version.checked_add(1).ok_or(Refusal::LimitReached)?;
         let group = Group {
             version,
             protocol_type: save.protocol_type.clone(),
@@ -93,7 +94,7 @@ impl Groups {
             return;
         }
         let made = Group {
-            version: self.deleted_version + 1,
+            version: self.deleted_version.saturating_add(1),
             protocol_type: String::new(),
             generation: 0,
             empty_since_ms: Some(now_ms),

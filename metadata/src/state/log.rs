@@ -8,8 +8,8 @@
 //! Extents carry their own base offset, so offsets without bytes (transaction markers) fit between two of them. A log with
 //! open transactions will have a last stable offset of its own and a list of aborted ranges beside the extents.
 //!
-//! Memory: an empty partition takes about 100 bytes, one extent 32 bytes (see `state::tests::memory`). 100,000 partitions
-//! with 200 extents and one producer each are about 800 MiB.
+//! Memory: an empty log takes 80 bytes, an extent 32, a producer 144; a growing index has at most half as much again in
+//! reserve. 100,000 partitions with 200 extents and one producer each take about 700 MB (measured by the tests below).
 
 use std::collections::VecDeque;
 

@@ -1,0 +1,275 @@
+//! Random histories: whatever is said, in whatever order, the invariants hold.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Groups and names of the histories; two of the names collide.
+const GROUPS: [&str; 2] = ["g", "h"];
+const NAMES: [&str; 4] = ["a.b", "a_b", "c", "d"];
+
+fn session() -> impl Strategy<Value = SessionId> {
+    prop_oneof![6 => Just(SessionId(0)), 1 => (1u64..4).prop_map(SessionId)]
+}
+
+fn partition() -> impl Strategy<Value = TopicPartition> {
+    (0u64..3, 0i32..3).prop_map(|(topic, partition)| tp(topic, partition))
+}
+
+fn batch() -> impl Strategy<Value = BatchSummary> {
+    let stamp = (0i64..2, 0i16..2, 0i32..6, prop::bool::weighted(0.05)).prop_map(
+        |(id, epoch, base_sequence, transactional)| ProducerStamp {
+            id: ProducerId(id),
+            epoch,
+            base_sequence,
+            transactional,
+        },
+    );
+    (0u32..4, 1u32..200, -1i64..50, prop::option::of(stamp))
+        .prop_map(|(records, length, max_timestamp, stamp)| BatchSummary { records, length, max_timestamp, stamp })
+}
+
+fn commit() -> impl Strategy<Value = Command> {
+    let part = (partition(), vec(batch(), 0..4));
+    (0u64..2, 0u64..200, vec(part, 0..4)).prop_map(|(session, counter, parts)| {
+        let mut position = 0;
+        let place = |(partition, batches): (TopicPartition, Vec<BatchSummary>)| {
+            let part = PartitionCommit { partition, position, batches };
+            position += part.batches.iter().map(|b| u64::from(b.length)).sum::<u64>();
+            part
+        };
+        let object = ObjectId { session: SessionId(session), counter };
+        let partitions = parts.into_iter().map(place).collect();
+        Command::CommitSegment(CommitSegment { object, object_bytes: 2_000, partitions })
+    })
+}
+
+fn topic_command() -> impl Strategy<Value = Command> {
+    let start = (partition(), 0i64..12).prop_map(|(tp, to)| (tp, offset(to)));
+    prop_oneof![
+        4 => (0u64..3, 0..NAMES.len(), 1i32..4).prop_map(|(id, name, count)| create(id, NAMES[name], count)),
+        1 => (0u64..3).prop_map(|id| Command::DeleteTopic { topic: topic_id(id) }),
+        1 => (0u64..3, 0i32..5).prop_map(|(id, total)| Command::CreatePartitions { topic: topic_id(id), total }),
+        1 => (0u64..3, prop::option::of("[a-z]"))
+            .prop_map(|(id, value)| Command::SetTopicConfigs { topic: topic_id(id), changes: vec![("k".into(), value)] }),
+        3 => vec(start, 0..4).prop_map(|starts| Command::AdvanceLogStart { starts }),
+        1 => vec((0u64..2, 0u64..200), 0..9).prop_map(|ids| {
+            let id = |(session, counter)| ObjectId { session: SessionId(session), counter };
+            Command::ForgetObjects { objects: ids.into_iter().map(id).collect() }
+        }),
+    ]
+}
+
+fn group_command() -> impl Strategy<Value = Command> {
+    let group = || prop::sample::select(&GROUPS[..]);
+    prop_oneof![
+        (group(), 0u64..5, 0i32..3, any::<bool>())
+            .prop_map(|(group, version, generation, is_empty)| save(group, version, generation, is_empty)),
+        (group(), 0u64..5)
+            .prop_map(|(group, expected_version)| Command::DeleteGroup { group: group.into(), expected_version }),
+        (group(), prop::option::of(0u64..5), partition(), 0i64..9)
+            .prop_map(|(group, version, tp, offset)| commit_offset(group, version, tp, offset)),
+        (group(), vec(partition(), 0..3))
+            .prop_map(|(group, partitions)| Command::DeleteOffsets { group: group.into(), partitions }),
+        (0i64..30, 0i64..30).prop_map(|(producer_idle_ms, offsets_retention_ms)| Command::ExpireState {
+            producer_idle_ms,
+            offsets_retention_ms
+        }),
+    ]
+}
+
+fn session_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        3 => (0i32..3, prop::bool::weighted(0.1))
+            .prop_map(|(node, fence_others)| Command::OpenSession(OpenSession { fence_others, ..opening(node) })),
+        1 => Just(Command::CloseSession),
+        2 => (1u64..4, any::<bool>()).prop_map(|(session, late)| Command::ExpireSession {
+            session: SessionId(session),
+            last_seen: Lsn(if late { u64::MAX } else { 0 }),
+        }),
+        1 => (0u32..9).prop_map(|count| Command::AllocateProducerIds { count }),
+        1 => Just(Command::RaiseFeatureLevel { level: FEATURE_LEVEL }),
+    ]
+}
+
+/// The entries of a history; some repeat the number of the entry before.
+fn history() -> impl Strategy<Value = Vec<Entry>> {
+    let command = prop_oneof![8 => commit(), 6 => topic_command(), 4 => group_command(), 1 => session_command()];
+    let step = (session(), prop::bool::weighted(0.1), 0i64..9, vec(command, 0..4));
+    vec(step, 0..40).prop_map(|steps| {
+        let mut sequences: BTreeMap<SessionId, u64> = BTreeMap::new();
+        let mut time_ms = 0;
+        let mut entries = Vec::new();
+        for session in [0, 1] {
+            let commands = vec![open(session)];
+            let session = SessionId(session.unsigned_abs().into());
+            sequences.insert(session, 1);
+            entries.push(Entry { session, sequence: 1, time_ms, commands });
+        }
+        for (session, repeats, passed_ms, mut commands) in steps {
+            let sequence = sequences.entry(session).or_default();
+            *sequence += u64::from(!repeats || *sequence == 0);
+            time_ms += passed_ms;
+            for command in &mut commands {
+                // Mostly the writer's own objects, or nothing would ever be appended.
+                if let Command::CommitSegment(commit) = command {
+                    commit.object.session = if commit.object.session.0 == 0 { session } else { SessionId(1) };
+                }
+            }
+            entries.push(Entry { session, sequence: *sequence, time_ms, commands });
+        }
+        entries
+    })
+}
+
+/// End and start of every log.
+fn marks(state: &State) -> BTreeMap<TopicPartition, (Offset, Offset)> {
+    let partitions = state.topics().iter().flat_map(|topic| topic.partitions());
+    partitions
+        .map(|tp| (tp, state.log(tp).unwrap()))
+        .map(|(tp, log)| (tp, (log.high_watermark(), log.log_start())))
+        .collect()
+}
+
+/// What must be true of any state.
+fn check_whole(state: &State) {
+    let mut references: BTreeMap<ObjectId, u32> = BTreeMap::new();
+    let mut partitions = 0;
+    for topic in state.topics().iter() {
+        assert_eq!(state.topics().by_name(topic.name()).unwrap().id(), topic.id());
+        for tp in topic.partitions() {
+            partitions += 1;
+            let log = state.log(tp).unwrap();
+            assert!(log.log_start() <= log.last_stable() && log.last_stable() <= log.high_watermark());
+            let extents: Vec<_> = log.all_extents().collect();
+            for extent in &extents {
+                *references.entry(extent.object).or_default() += 1;
+                assert!(extent.base < extent.end && extent.end > log.log_start());
+            }
+            // Dense: from the start (or before it, inside an extent) to the end, without a hole.
+            assert!(extents.windows(2).all(|pair| pair[0].end == pair[1].base));
+            assert_eq!(extents.last().map_or(log.log_start(), |last| last.end), log.high_watermark());
+            assert!(extents.first().is_none_or(|first| first.base <= log.log_start()));
+            assert_eq!(extents.iter().map(|e| u64::from(e.length)).sum::<u64>(), log.bytes());
+            assert_eq!(log.extents(log.log_start()).count(), extents.len());
+        }
+    }
+    assert_eq!(state.topics().partition_count(), partitions);
+    let mut bytes = (0, 0);
+    for object in state.objects().iter() {
+        assert_eq!(object.references, references.remove(&object.id).unwrap_or_default(), "{object:?}");
+        assert_eq!(object.dead_since_ms.is_some(), object.references == 0);
+        *(if object.references == 0 { &mut bytes.1 } else { &mut bytes.0 }) += object.bytes;
+    }
+    assert!(references.is_empty(), "every extent's object is in the ledger: {references:?}");
+    assert_eq!((state.objects().live_bytes(), state.objects().dead_bytes()), bytes);
+    assert_eq!(state.objects().dead().count(), state.objects().iter().filter(|o| o.references == 0).count());
+    let offsets: Vec<_> = state.offsets().groups().flat_map(|group| state.offsets().iter(group)).collect();
+    assert_eq!(offsets.len(), state.offsets().len());
+    assert!(offsets.iter().all(|&(tp, _)| state.log(tp).is_some()), "G6: only of topics that exist");
+    assert!(state.offsets().groups().all(|group| state.groups().get(group).is_some()));
+}
+
+/// What must be true of one step: ends and starts only grow, appended batches are dense, `changed` says what moved.
+fn check_step(before: &State, after: &State, entry: &Entry, applied: &Applied) {
+    let (old, new) = (marks(before), marks(after));
+    for (tp, (end, start)) in &old {
+        match new.get(tp) {
+            Some((new_end, new_start)) => {
+                assert!(new_end >= end && new_start >= start, "L5, G3: {tp}");
+                let moved = new_end != end || new_start != start;
+                assert!(!moved || applied.changed.contains(tp), "a waiting fetch must hear of {tp}");
+            }
+            None => assert!(applied.changed.contains(tp)),
+        }
+    }
+    assert!(applied.changed.is_sorted());
+    if !applied.repeated {
+        assert_eq!(applied.outcomes.len(), entry.commands.len());
+    }
+    // Only while no topic comes or goes within the entry can its ends be followed from outside.
+    let follows = |command: &Command| matches!(command, Command::DeleteTopic { .. } | Command::CreateTopic(_));
+    if entry.commands.iter().any(follows) {
+        return;
+    }
+    let mut ends: BTreeMap<_, _> = old.iter().map(|(&tp, &(end, _))| (tp, end)).collect();
+    for (command, outcome) in entry.commands.iter().zip(&applied.outcomes) {
+        let (Command::CommitSegment(commit), Outcome::Segment(outcomes)) = (command, outcome) else { continue };
+        for (part, outcomes) in commit.partitions.iter().zip(outcomes) {
+            assert_eq!(part.batches.len(), outcomes.len());
+            for (batch, outcome) in part.batches.iter().zip(outcomes) {
+                if let BatchOutcome::Appended { base, .. } = outcome {
+                    let end = ends.entry(part.partition).or_insert(Offset::ZERO);
+                    assert_eq!(base, end, "L5: offsets are dense");
+                    *end = base.checked_add(batch.records.into()).unwrap();
+                }
+            }
+        }
+    }
+    assert!(ends.iter().all(|(tp, end)| new[tp].0 == *end), "L3: what was refused is not visible");
+}
+
+fn essence(state: &State) -> Vec<u8> {
+    State { applied: Lsn(0), ..state.clone() }.encode()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn l3_l5_g1_g3_g6_hold_after_every_entry(history in history()) {
+        let mut state = State::default();
+        for (lsn, entry) in (1..).zip(&history) {
+            let before = state.clone();
+            let applied = state.apply(Lsn(lsn), entry);
+            check_step(&before, &state, entry, &applied);
+            check_whole(&state);
+        }
+    }
+
+    /// D1: another gateway, and one that starts from a snapshot in the middle, come to the same state.
+    #[test]
+    fn d1_the_same_journal_gives_the_same_state_with_or_without_a_snapshot(history in history(), cut in any::<prop::sample::Index>()) {
+        let (mut first, mut second) = (State::default(), State::default());
+        let cut = cut.index(history.len());
+        for (at, entry) in history.iter().enumerate() {
+            let lsn = Lsn(u64::try_from(at).unwrap() + 1);
+            if at == cut {
+                second = State::decode(&second.encode()).unwrap();
+                check_whole(&second);
+            }
+            prop_assert_eq!(first.apply(lsn, entry), second.apply(lsn, entry));
+        }
+        prop_assert_eq!(first.hash(), second.hash());
+        prop_assert_eq!(first.encode(), second.encode());
+    }
+
+    /// L4, L6: every entry arrives twice; the second time nothing happens, be its session alive, fenced or unknown.
+    #[test]
+    fn l4_l6_appending_every_entry_twice_changes_nothing(history in history()) {
+        let mut state = State::default();
+        for (number, entry) in (0..).zip(&history) {
+            state.apply(Lsn(number * 2 + 1), entry);
+            let before = essence(&state);
+            let again = state.apply(Lsn(number * 2 + 2), entry);
+            prop_assert!(again.changed.is_empty());
+            prop_assert!(again.repeated || again.outcomes.iter().all(|o| *o == refused(Refusal::SessionFenced)));
+            prop_assert_eq!(essence(&state), before);
+        }
+    }
+
+    /// L6: from the moment a session is fenced, its whole further life leaves no trace.
+    #[test]
+    fn l6_a_fenced_session_leaves_no_trace(history in history()) {
+        let mut state = State::default();
+        for (lsn, entry) in (1..).zip(&history) {
+            let fenced = state.sessions().standing(entry.session) == Standing::Expired;
+            let before = essence(&state);
+            state.apply(Lsn(lsn), entry);
+            prop_assert!(!fenced || essence(&state) == before);
+        }
+    }
+}

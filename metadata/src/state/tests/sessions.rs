@@ -1,0 +1,110 @@
+use super::*;
+
+const OTHER: SessionId = SessionId(200);
+
+fn expire(session: SessionId, last_seen: Lsn) -> Command {
+    Command::ExpireSession { session, last_seen }
+}
+
+#[test]
+fn l6_nothing_of_a_fenced_session_takes_effect() {
+    let mut bed = Bed::new();
+    bed.topic(1, "t");
+    assert_eq!(bed.say_as(OTHER, open(2)), Outcome::Done);
+    let last_seen = bed.state.sessions().get(OTHER).unwrap().last_lsn;
+    assert_eq!(bed.say(expire(OTHER, last_seen)), Outcome::Done);
+    assert_eq!(bed.state.sessions().standing(OTHER), Standing::Expired);
+    let before = bed.essence();
+    let commands = vec![segment(OTHER, 1, tp(1, 0), vec![plain(1)]), create(2, "u", 1), open(2), Command::CloseSession];
+    let entry = bed.entry(OTHER, 1_000_000, commands);
+    assert_eq!(bed.apply(&entry).outcomes, vec![refused(Refusal::SessionFenced); 4]);
+    assert_eq!(bed.essence(), before);
+}
+
+#[test]
+fn l6_a_delayed_opening_does_not_revive_a_fenced_session() {
+    let mut bed = Bed::new();
+    bed.say_as(OTHER, open(2));
+    bed.say_as(OTHER, Command::CloseSession);
+    let delayed = Entry { session: OTHER, sequence: 1, time_ms: 0, commands: vec![open(2)] };
+    assert!(bed.apply(&delayed).repeated);
+    assert_eq!(bed.say_as(OTHER, open(2)), refused(Refusal::SessionFenced));
+    assert_eq!(bed.state.sessions().live_count(), 1);
+}
+
+#[test]
+fn an_unknown_session_must_open_first() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.say_as(OTHER, create(1, "t", 1)), refused(Refusal::SessionFenced));
+    let commands = vec![create(1, "t", 1), open(2)];
+    let entry = bed.entry(OTHER, 0, commands);
+    assert_eq!(bed.apply(&entry).outcomes, vec![refused(Refusal::SessionFenced); 2]);
+    let entry = bed.entry(OTHER, 0, vec![open(2), create(1, "t", 1), Command::CloseSession, create(2, "u", 1)]);
+    let fenced = refused(Refusal::SessionFenced);
+    assert_eq!(bed.apply(&entry).outcomes, [Outcome::Done, Outcome::Done, Outcome::Done, fenced]);
+}
+
+#[test]
+fn a_session_that_spoke_meanwhile_is_not_expired() {
+    let mut bed = Bed::new();
+    bed.say_as(OTHER, open(2));
+    let last_seen = bed.state.sessions().get(OTHER).unwrap().last_lsn;
+    bed.say_as(OTHER, Command::AllocateProducerIds { count: 1 });
+    assert_eq!(bed.say(expire(OTHER, last_seen)), refused(Refusal::SessionAlive));
+    assert_eq!(bed.say(expire(MAIN, bed.state.applied())), refused(Refusal::SessionAlive), "it is just speaking");
+    let last_seen = bed.state.sessions().get(OTHER).unwrap().last_lsn;
+    assert_eq!(bed.say(expire(OTHER, last_seen)), Outcome::Done);
+    assert_eq!(bed.say(expire(OTHER, last_seen)), Outcome::Done, "it is over already");
+}
+
+#[test]
+fn a_node_id_belongs_to_the_newer_session() {
+    let mut bed = Bed::new();
+    bed.say_as(OTHER, open(1));
+    assert_eq!(bed.state.sessions().standing(MAIN), Standing::Expired);
+    assert_eq!(bed.state.sessions().by_node(NodeId(1)).unwrap().id, OTHER);
+    assert_eq!(bed.say(create(1, "t", 1)), refused(Refusal::SessionFenced));
+}
+
+#[test]
+fn a_single_gateway_fences_every_other_session() {
+    let mut bed = Bed::new();
+    bed.say_as(OTHER, open(2));
+    let third = SessionId(300);
+    bed.say_as(third, Command::OpenSession(OpenSession { fence_others: true, ..opening(3) }));
+    assert_eq!(bed.state.sessions().live().map(|s| s.id).collect::<Vec<_>>(), [third]);
+    assert_eq!(bed.state.sessions().expired().count(), 2);
+    assert_eq!(bed.state.cluster_id(), "cluster-of-1", "the first proposal wins for ever");
+}
+
+#[test]
+fn the_feature_level_rises_only_when_every_live_session_knows_it() {
+    let mut bed = Bed::new();
+    let level = FEATURE_LEVEL + 1;
+    let raise = Command::RaiseFeatureLevel { level };
+    assert_eq!(bed.say(raise.clone()), refused(Refusal::FeatureLevel));
+    let newer = |node| Command::OpenSession(OpenSession { feature_level: level, ..opening(node) });
+    bed.say_as(OTHER, newer(1));
+    assert_eq!(bed.say_as(OTHER, raise.clone()), Outcome::Done);
+    assert_eq!(bed.state.feature_level(), level);
+    assert_eq!(bed.say_as(OTHER, raise), refused(Refusal::FeatureLevel));
+    assert_eq!(bed.say_as(SessionId(300), open(3)), refused(Refusal::FeatureLevel), "it does not know the level");
+    assert_eq!(bed.state.sessions().standing(SessionId(300)), Standing::Unknown);
+    let error = State::decode(&bed.state.encode()).unwrap_err();
+    assert!(matches!(error, CodecError::Newer { .. }), "this build does not know the level either: {error}");
+}
+
+#[test]
+fn expired_sessions_are_remembered_up_to_a_cap() {
+    let mut sessions = Sessions::default();
+    let cap = u64::try_from(crate::model::limits::EXPIRED_SESSIONS_MAX).unwrap();
+    for number in 0..cap + 2 {
+        // Ids fall while positions rise: the oldest goes, not the smallest id.
+        let id = SessionId(u64::MAX - number);
+        sessions.open(id, &opening(1), 0, Lsn(number + 1), 1, 0).unwrap();
+    }
+    assert_eq!(sessions.expired().count(), usize::try_from(cap).unwrap());
+    assert_eq!(sessions.standing(SessionId(u64::MAX)), Standing::Unknown);
+    assert_eq!(sessions.standing(SessionId(u64::MAX - 1)), Standing::Expired);
+    assert_eq!(sessions.live_count(), 1);
+}

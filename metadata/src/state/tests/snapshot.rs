@@ -1,0 +1,113 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::class::{Classify, ErrorClass};
+use crate::golden;
+
+/// A state with something of every kind: the golden entry, whose session ends with it, and a live session.
+fn rich() -> State {
+    let mut state = State::default();
+    state.apply(Lsn(1), &golden::entry());
+    let commands = vec![
+        Command::OpenSession(OpenSession {
+            listeners: vec![crate::command::AdvertisedListener { name: "L".into(), host: "h".into(), port: 1 }],
+            rack: Some("r".into()),
+            ..opening(4)
+        }),
+        create(2, "other", 1),
+        segment(SessionId(4), 1, tp(2, 0), vec![stamped(0, 3), plain(0), plain(2)]),
+        segment(SessionId(4), 2, tp(2, 1), vec![plain(1)]),
+        segment(SessionId(4), 3, tp(2, 0), vec![plain(1)]),
+        Command::AdvanceLogStart { starts: vec![(tp(2, 0), offset(4))] },
+        commit_offset("store", None, tp(2, 0), 2),
+    ];
+    state.apply(Lsn(2), &Entry { session: SessionId(4), sequence: 1, time_ms: 1_700_000_001_000, commands });
+    state
+}
+
+#[test]
+fn the_golden_entry_takes_effect() {
+    let mut state = State::default();
+    let outcomes = state.apply(Lsn(1), &golden::entry()).outcomes;
+    let refused: Vec<_> = outcomes.iter().filter(|o| matches!(o, Outcome::Refused(_))).cloned().collect();
+    let expected = [Refusal::UnknownGroup, Refusal::FeatureLevel, Refusal::UnknownTopic].map(Outcome::Refused);
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn d1_the_bytes_of_a_snapshot_are_pinned() {
+    let state = rich();
+    golden::check("snapshot_v1.hex", &state.encode());
+    let decoded = State::decode(&golden::read("snapshot_v1.hex")).unwrap();
+    assert_eq!(decoded.hash(), state.hash());
+}
+
+#[test]
+fn a_newer_snapshot_is_refused_clearly() {
+    let mut bytes = rich().encode();
+    bytes[0] = 2;
+    let error = State::decode(&bytes).unwrap_err();
+    assert_eq!(error.to_string(), "state snapshot has format version 2, this build knows up to 1: upgrade it");
+    assert_eq!(error.class(), ErrorClass::Rejected);
+}
+
+#[test]
+fn an_empty_body_is_no_state() {
+    assert_eq!(State::decode_body(&[]).unwrap_err().class(), ErrorClass::Corrupt);
+    assert_eq!(State::decode(&State::default().encode()).unwrap().hash(), State::default().hash());
+}
+
+#[test]
+fn d1_the_hash_tells_states_apart() {
+    let mut bed = Bed::new();
+    let mut hashes = vec![bed.state.hash()];
+    bed.topic(1, "t");
+    hashes.push(bed.state.hash());
+    bed.produce(tp(1, 0), vec![plain(1)]);
+    hashes.push(bed.state.hash());
+    bed.time(5);
+    hashes.push(bed.state.hash());
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 4);
+}
+
+proptest! {
+    #[test]
+    fn l7_a_flipped_bit_in_a_snapshot_is_found(at in any::<prop::sample::Index>(), bit in 0..8) {
+        let mut bytes = rich().encode();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1u8 << bit;
+        prop_assert!(State::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn p1_decoding_a_state_is_total(bytes in vec(any::<u8>(), 0..300)) {
+        drop(State::decode(&bytes));
+        drop(State::decode_body(&bytes));
+    }
+
+    /// P1: a body damaged under an honest checksum is an error, or a state that applies and encodes without panic.
+    #[test]
+    fn p1_a_damaged_body_gives_an_error_or_a_sound_state(damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        let mut body = rich().encode_body();
+        for (at, byte) in damage {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        if let Ok(mut state) = State::decode_body(&body) {
+            let next = Lsn(state.applied().0.wrapping_add(1));
+            if next > state.applied() {
+                let commands = vec![
+                    open(9),
+                    segment(SessionId(77), 1, tp(2, 0), vec![stamped(3, 1), plain(1)]),
+                    Command::DeleteTopic { topic: topic_id(2) },
+                    Command::ExpireState { producer_idle_ms: 0, offsets_retention_ms: 0 },
+                ];
+                state.apply(next, &Entry { session: SessionId(77), sequence: 1, time_ms: 0, commands });
+            }
+            prop_assert_eq!(State::decode_body(&state.encode_body()).unwrap().hash(), state.hash());
+        }
+    }
+}
