@@ -115,6 +115,10 @@ class Reader:
             self.seek(topic, p, offset)
 
     def subscribe(self, topics):
+        # Fetches the metadata before the first join. Without it the library rejoins when the metadata comes, and then loses
+        # the new assignment if poll() times out between JoinGroup and SyncGroup.
+        for topic in topics:
+            self.inner.partitions_for_topic(topic)
         self.inner.subscribe(topics, listener=Listener(self.rebalanced))
 
     def poll(self, seconds):
