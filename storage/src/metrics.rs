@@ -1,0 +1,232 @@
+//! What the bytes' side tells of itself. Names begin with `streamhouse_`.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// All of them; clones count into the same ones.
+#[derive(Debug, Clone)]
+pub struct StorageMetrics {
+    /// The writer's.
+    pub writer: WriterMetrics,
+    /// The reader's.
+    pub reader: ReaderMetrics,
+    /// The tail cache's.
+    pub tail: CacheMetrics,
+    /// The block cache's.
+    pub blocks: CacheMetrics,
+    /// Upkeep's.
+    pub upkeep: UpkeepMetrics,
+}
+
+impl StorageMetrics {
+    /// Metrics that are shown by `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::unregistered();
+        metrics.writer.show(registry.sub_registry_with_prefix("streamhouse_writer"));
+        metrics.reader.show(registry.sub_registry_with_prefix("streamhouse_reader"));
+        metrics.tail.show(registry.sub_registry_with_prefix("streamhouse_tail_cache"));
+        metrics.blocks.show(registry.sub_registry_with_prefix("streamhouse_block_cache"));
+        metrics.upkeep.show(registry.sub_registry_with_prefix("streamhouse_upkeep"));
+        metrics
+    }
+
+    /// Metrics that no one looks at.
+    pub fn unregistered() -> Self {
+        Self {
+            writer: WriterMetrics::unregistered(),
+            reader: ReaderMetrics::default(),
+            tail: CacheMetrics::unregistered(),
+            blocks: CacheMetrics::unregistered(),
+            upkeep: UpkeepMetrics::default(),
+        }
+    }
+}
+
+/// Label of a cut.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CutLabel {
+    /// Why the segment was cut.
+    pub reason: &'static str,
+}
+
+/// Label of an answered request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnswerLabel {
+    /// How it ended: `decided`, `failed` (definitely not committed) or `unknown`.
+    pub answer: &'static str,
+}
+
+/// The way of a produce.
+#[derive(Debug, Clone)]
+pub struct WriterMetrics {
+    /// Size of a cut segment, bytes.
+    pub segment_bytes: Histogram,
+    /// Batches of a cut segment.
+    pub segment_batches: Histogram,
+    /// Requests of a cut segment.
+    pub segment_requests: Histogram,
+    /// Why segments were cut.
+    pub cuts: Family<CutLabel, Counter>,
+    /// Segments cut and not yet committed or failed.
+    pub in_flight: Gauge,
+    /// How long a request waited for memory, seconds.
+    pub admit_wait: Histogram,
+    /// From cut to durable, seconds.
+    pub upload_seconds: Histogram,
+    /// From durable to decided, seconds; includes waiting for segments cut before.
+    pub commit_seconds: Histogram,
+    /// How requests ended.
+    pub answers: Family<AnswerLabel, Counter>,
+    /// Objects that were left behind by failed uploads and wait to be swept.
+    pub leftovers: Gauge,
+}
+
+impl WriterMetrics {
+    fn unregistered() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 16));
+        Self {
+            segment_bytes: Histogram::new(exponential_buckets(1_024.0, 4.0, 10)),
+            segment_batches: Histogram::new(exponential_buckets(1.0, 4.0, 10)),
+            segment_requests: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
+            cuts: Family::default(),
+            in_flight: Gauge::default(),
+            admit_wait: seconds(),
+            upload_seconds: seconds(),
+            commit_seconds: seconds(),
+            answers: Family::default(),
+            leftovers: Gauge::default(),
+        }
+    }
+
+    fn show(&self, to: &mut Registry) {
+        to.register_with_unit("segment", "Size of a cut segment", Unit::Bytes, self.segment_bytes.clone());
+        to.register("segment_batches", "Batches of a cut segment", self.segment_batches.clone());
+        to.register("segment_requests", "Requests of a cut segment", self.segment_requests.clone());
+        to.register("cuts", "Segments cut, by reason", self.cuts.clone());
+        to.register("segments_in_flight", "Segments cut and neither committed nor failed", self.in_flight.clone());
+        to.register_with_unit("admit_wait", "Wait of a request for memory", Unit::Seconds, self.admit_wait.clone());
+        to.register_with_unit("upload", "From cut to durable", Unit::Seconds, self.upload_seconds.clone());
+        to.register_with_unit("commit", "From durable to decided", Unit::Seconds, self.commit_seconds.clone());
+        to.register("requests", "Requests answered, by answer", self.answers.clone());
+        to.register("leftovers", "Objects of failed uploads that wait to be swept", self.leftovers.clone());
+    }
+}
+
+/// The way of a fetch.
+#[derive(Debug, Clone, Default)]
+pub struct ReaderMetrics {
+    /// Ranges read from the bucket.
+    pub ranges: Counter,
+    /// Extents asked for in these ranges.
+    pub range_extents: Counter,
+    /// Bytes read from the bucket.
+    pub range_bytes: Counter,
+    /// Bytes given to readers.
+    pub read_bytes: Counter,
+    /// Ranges read again because what came was damaged.
+    pub reread: Counter,
+    /// Extents found damaged twice.
+    pub corrupt: Counter,
+    /// Reads that met a deleted object and looked again.
+    pub relocated: Counter,
+}
+
+impl ReaderMetrics {
+    fn show(&self, to: &mut Registry) {
+        to.register("ranges", "Ranges read from the bucket", self.ranges.clone());
+        to.register("range_extents", "Extents read from the bucket", self.range_extents.clone());
+        to.register_with_unit("range", "Read from the bucket", Unit::Bytes, self.range_bytes.clone());
+        to.register_with_unit("read", "Given to readers", Unit::Bytes, self.read_bytes.clone());
+        to.register("reread_ranges", "Ranges read again because they came damaged", self.reread.clone());
+        to.register("corrupt_extents", "Extents found damaged twice", self.corrupt.clone());
+        to.register("relocated_reads", "Reads that met a deleted object", self.relocated.clone());
+    }
+}
+
+/// A cache's.
+#[derive(Debug, Clone)]
+pub struct CacheMetrics {
+    hits: Counter,
+    misses: Counter,
+    /// Bytes held.
+    pub bytes: Gauge<u64, AtomicU64>,
+}
+
+impl CacheMetrics {
+    /// Metrics that no one looks at.
+    pub fn unregistered() -> Self {
+        Self { hits: Counter::default(), misses: Counter::default(), bytes: Gauge::default() }
+    }
+
+    /// Counts a look-up.
+    pub fn count(&self, hit: bool) {
+        if hit { &self.hits } else { &self.misses }.inc();
+    }
+
+    fn show(&self, to: &mut Registry) {
+        to.register("hits", "Extents found", self.hits.clone());
+        to.register("misses", "Extents not found", self.misses.clone());
+        to.register_with_unit("held", "Held in memory", Unit::Bytes, self.bytes.clone());
+    }
+}
+
+/// Upkeep's.
+#[derive(Debug, Clone, Default)]
+pub struct UpkeepMetrics {
+    /// Partitions whose log start retention moved.
+    pub retained: Counter,
+    /// Objects deleted.
+    pub deleted: Counter,
+    /// Deletes that failed and are tried again.
+    pub delete_failures: Counter,
+    /// Objects listed.
+    pub listed: Counter,
+    /// Objects of sessions this journal does not know; left alone.
+    pub foreign: Gauge,
+    /// Passes that ended with an error.
+    pub failures: Counter,
+    /// Objects that nothing refers to any more and that wait for their grace.
+    pub dead: Gauge,
+}
+
+impl UpkeepMetrics {
+    fn show(&self, to: &mut Registry) {
+        to.register("retained_partitions", "Log starts moved by retention", self.retained.clone());
+        to.register("deleted_objects", "Objects deleted", self.deleted.clone());
+        to.register("delete_failures", "Deletes to be tried again", self.delete_failures.clone());
+        to.register("listed_objects", "Objects looked at in listings", self.listed.clone());
+        to.register("foreign_objects", "Objects of sessions that the journal does not know", self.foreign.clone());
+        to.register("failed_passes", "Passes that ended with an error", self.failures.clone());
+        to.register("dead_objects", "Objects waiting to be deleted", self.dead.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_units_and_the_prefix_of_the_house() {
+        let mut registry = Registry::default();
+        let metrics = StorageMetrics::register(&mut registry);
+        metrics.writer.cuts.get_or_create(&CutLabel { reason: "linger" }).inc();
+        metrics.tail.count(true);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "streamhouse_writer_cuts_total{reason=\"linger\"} 1",
+            "streamhouse_tail_cache_hits_total 1",
+            "streamhouse_reader_read_bytes_total 0",
+            "streamhouse_block_cache_held_bytes 0",
+            "streamhouse_writer_upload_seconds_count 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

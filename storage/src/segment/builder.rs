@@ -1,0 +1,87 @@
+//! Puts batches together into a segment without copying one of them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use metadata::command::{CommitSegment, PartitionCommit};
+use metadata::model::batch::BatchSummary;
+use metadata::model::extent::ObjectId;
+use metadata::model::ids::{TopicId, TopicPartition};
+
+use super::format::{Footer, HEADER_LEN, Run, TopicRuns, header};
+use crate::blob::Payload;
+
+/// Batches on their way into one segment.
+#[derive(Debug, Default)]
+pub struct SegmentBuilder {
+    runs: BTreeMap<TopicPartition, Vec<(Bytes, BatchSummary)>>,
+    bytes: usize,
+    batches: usize,
+}
+
+/// A finished segment.
+#[derive(Debug)]
+pub struct BuiltSegment {
+    /// What is to be stored.
+    pub payload: Payload,
+    /// What is to be committed once it is.
+    pub commit: CommitSegment,
+    /// The batches' bytes, for each partition of the commit.
+    pub runs: Vec<Vec<Bytes>>,
+}
+
+impl SegmentBuilder {
+    /// Adds a batch behind the others of its partition and tells its number among them.
+    pub fn push(&mut self, partition: TopicPartition, batch: Bytes, summary: BatchSummary) -> usize {
+        debug_assert_eq!(batch.len(), summary.length as usize, "a summary tells the length of its batch");
+        self.bytes += batch.len();
+        self.batches += 1;
+        let run = self.runs.entry(partition).or_default();
+        run.push((batch, summary));
+        run.len() - 1
+    }
+
+    /// Bytes of all batches.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of batches.
+    pub fn batches(&self) -> usize {
+        self.batches
+    }
+
+    /// Lays the runs out, checksums them and writes the footer. `None` past
+    /// [`SEGMENT_MAX_BYTES`](super::format::SEGMENT_MAX_BYTES).
+    pub fn finish(
+        self, object: ObjectId, created_ms: i64, name_of: impl Fn(TopicId) -> Option<String>,
+    ) -> Option<BuiltSegment> {
+        let mut chunks = vec![Bytes::copy_from_slice(&header())];
+        let mut footer = Footer { object, created_ms, topics: Vec::new() };
+        let mut partitions = Vec::with_capacity(self.runs.len());
+        let mut runs = Vec::with_capacity(self.runs.len());
+        let mut position = HEADER_LEN as u64;
+        for (partition, batches) in self.runs {
+            let (bytes, batches): (Vec<Bytes>, Vec<BatchSummary>) = batches.into_iter().unzip();
+            let crc = bytes.iter().fold(0, |crc, batch| crc32c::crc32c_append(crc, batch));
+            let run = Run { partition: partition.partition, position, crc, batches: batches.clone() };
+            let length = run.length();
+            match footer.topics.last_mut().filter(|topic| topic.id == partition.topic) {
+                Some(topic) => topic.runs.push(run),
+                None => footer.topics.push(TopicRuns {
+                    id: partition.topic,
+                    name: name_of(partition.topic).unwrap_or_default(),
+                    runs: vec![run],
+                }),
+            }
+            chunks.extend(bytes.iter().cloned());
+            runs.push(bytes);
+            partitions.push(PartitionCommit { partition, position, batches });
+            position += length;
+        }
+        chunks.push(footer.encode(position)?.into());
+        let payload = Payload::new(chunks);
+        let commit = CommitSegment { object, object_bytes: payload.len(), partitions };
+        Some(BuiltSegment { payload, commit, runs })
+    }
+}

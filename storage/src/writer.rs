@@ -1,0 +1,225 @@
+//! The way of batches into the bucket: admit, submit, cut, upload, commit, answer.
+//!
+//! ```text
+//!  admit ─► permit ─► submit ─► open segment ─► cut ─► PUT ┐
+//!  (waits for memory) (never waits:              ├───► PUT ├─► commits, in cut order ─► answers
+//!                      the order is fixed here)  └───► PUT ┘
+//! ```
+//!
+//! Batches of one partition get their offsets in the order in which they were submitted, whatever order the PUTs complete
+//! in (L8): one task journals the commits in the order of the cuts. A request is answered once, after its object is durable
+//! and its commit applied (L1), or with a definite error after which nothing of it will ever be visible (L3).
+
+pub mod budget;
+pub mod cut;
+mod flush;
+mod open;
+pub mod ticket;
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use metadata::clock::Clock;
+use metadata::handle::Metadata;
+use metadata::model::batch::BatchSummary;
+use metadata::model::extent::ObjectId;
+use metadata::model::ids::TopicPartition;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use self::budget::Budget;
+use self::cut::CutOptions;
+use self::flush::Flights;
+use self::open::{OpenSegment, Waiting};
+use self::ticket::ProduceTicket;
+use crate::blob::BlobStore;
+use crate::cache::tail::TailCache;
+use crate::error::WriteError;
+use crate::metrics::WriterMetrics;
+use crate::options::WriterOptions;
+
+/// Most objects of failed uploads that are remembered for the sweep; what is beyond is found by listing, once this session
+/// is over.
+const LEFTOVERS_MAX: usize = 65_536;
+
+/// What a writer is made of.
+#[derive(Debug)]
+pub struct WriterParts {
+    /// Where segments go.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Where commits go.
+    pub metadata: Metadata,
+    /// Where the batches stay for readers; the reader's too.
+    pub tail: Arc<TailCache>,
+    /// Dates the segments.
+    pub clock: Arc<dyn Clock>,
+    /// Where to count.
+    pub metrics: WriterMetrics,
+    /// Numbers.
+    pub options: WriterOptions,
+}
+
+/// A batch to be appended.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Where to.
+    pub partition: TopicPartition,
+    /// The whole batch, already validated; stored as it is.
+    pub batch: Bytes,
+    /// What the journal is told of it.
+    pub summary: BatchSummary,
+}
+
+/// Memory that a request may take until it is answered.
+#[derive(Debug)]
+pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+/// Takes batches and makes them durable and visible. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    desk: Arc<Desk>,
+}
+
+/// What the writer's callers and its tasks share.
+#[derive(Debug)]
+struct Desk {
+    parts: WriterParts,
+    memory: Arc<Semaphore>,
+    next_object: AtomicU64,
+    books: Mutex<Books>,
+    /// Told when there is something to look at for the task that cuts.
+    look: Notify,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Books {
+    open: Option<OpenSegment>,
+    /// Segments that reached the target size and wait for an upload to end.
+    full: VecDeque<OpenSegment>,
+    closing: bool,
+    budget: Budget,
+    flights: Flights,
+    leftovers: VecDeque<(ObjectId, Instant)>,
+}
+
+impl Writer {
+    /// Starts the writer's tasks; needs a tokio runtime. They end with [`Writer::shutdown`].
+    pub fn start(parts: WriterParts) -> Self {
+        let books = Books {
+            open: None,
+            full: VecDeque::new(),
+            closing: false,
+            budget: Budget::new(parts.options.put_budget, Instant::now()),
+            flights: Flights::default(),
+            leftovers: VecDeque::new(),
+        };
+        let desk = Arc::new(Desk {
+            memory: Arc::new(Semaphore::new(parts.options.memory_bytes.min(Semaphore::MAX_PERMITS))),
+            next_object: AtomicU64::new(0),
+            books: Mutex::new(books),
+            look: Notify::new(),
+            tasks: TaskTracker::new(),
+            parts,
+        });
+        flush::start(&desk);
+        Self { desk }
+    }
+
+    /// Waits, first come first served, until the memory for a request of `bytes` bytes is free. Cancel safe: a dropped wait
+    /// gives up its place and takes nothing.
+    ///
+    /// Errors: [`WriteError::TooLarge`] if there is not so much at all, [`WriteError::Closed`] after shutdown.
+    pub async fn admit(&self, bytes: usize) -> Result<Permit, WriteError> {
+        let limit = self.desk.parts.options.memory_bytes;
+        let wanted = u32::try_from(bytes.max(1)).ok().filter(|_| bytes <= limit);
+        let wanted = wanted.ok_or(WriteError::TooLarge { bytes, limit })?;
+        let asked = Instant::now();
+        let memory = Arc::clone(&self.desk.memory);
+        let permit = memory.acquire_many_owned(wanted).await.map_err(|_| WriteError::Closed)?;
+        self.desk.parts.metrics.admit_wait.observe(asked.elapsed().as_secs_f64());
+        Ok(Permit(permit))
+    }
+
+    /// Hands a request's batches in. Never waits: on return their place among all batches is fixed, and they take their
+    /// course even if the ticket is dropped. The permit is given back when the request is answered.
+    pub fn submit(&self, permit: Permit, submissions: Vec<Submission>) -> ProduceTicket {
+        let (answer, ticket) = oneshot::channel();
+        if submissions.is_empty() {
+            let _ = answer.send(Ok(Vec::new()));
+            return ProduceTicket::new(ticket);
+        }
+        let waiting = Waiting { places: Vec::with_capacity(submissions.len()), answer, permit };
+        {
+            let mut books = self.desk.books();
+            if books.closing {
+                waiting.answer(Err(WriteError::Closed));
+                return ProduceTicket::new(ticket);
+            }
+            let bytes: usize = submissions.iter().map(|submission| submission.batch.len()).sum();
+            let target = self.desk.parts.options.segment_bytes;
+            if let Some(full) = books.open.take_if(|open| open.bytes() > 0 && open.bytes() + bytes > target) {
+                books.full.push_back(full);
+            }
+            let open = books.open.get_or_insert_with(|| OpenSegment::new(Instant::now()));
+            open.add(waiting, submissions);
+        }
+        self.desk.look.notify_one();
+        ProduceTicket::new(ticket)
+    }
+
+    /// Refuses new requests, then stores, commits and answers all that were submitted. Takes at most about
+    /// [`WriterOptions::deadline`], twice. Harmless if repeated.
+    pub async fn shutdown(&self) {
+        self.desk.memory.close();
+        self.desk.books().closing = true;
+        self.desk.look.notify_one();
+        self.desk.tasks.close();
+        self.desk.tasks.wait().await;
+    }
+
+    /// Objects of this session that will never be committed although their PUT may have happened, given up at or before
+    /// `until`; each is told once. At most `limit`.
+    pub fn take_leftovers(&self, until: Instant, limit: usize) -> Vec<ObjectId> {
+        let mut books = self.desk.books();
+        let old = books.leftovers.iter().take(limit).take_while(|(_, since)| *since <= until).count();
+        let taken = books.leftovers.drain(..old).map(|(object, _)| object).collect();
+        self.desk.parts.metrics.leftovers.set(books.leftovers.len() as i64);
+        taken
+    }
+
+    /// Takes an object back whose deletion failed.
+    pub fn return_leftover(&self, object: ObjectId) {
+        self.desk.leave_behind(object);
+    }
+}
+
+impl Desk {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().expect("nothing panics while it holds the books")
+    }
+
+    fn cut_options(&self) -> CutOptions {
+        let options = &self.parts.options;
+        CutOptions {
+            linger_max: options.linger_max,
+            segment_bytes: options.segment_bytes,
+            uploads_max: options.uploads_max,
+        }
+    }
+
+    /// Remembers an object that is in no commit and will never be.
+    fn leave_behind(&self, object: ObjectId) {
+        let mut books = self.books();
+        if books.leftovers.len() < LEFTOVERS_MAX {
+            books.leftovers.push_back((object, Instant::now()));
+        }
+        self.parts.metrics.leftovers.set(books.leftovers.len() as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests;

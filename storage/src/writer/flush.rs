@@ -1,0 +1,375 @@
+//! The writer's three tasks, one for each order that has to hold: cutting, committing, answering.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use metadata::class::{Classify, ErrorClass};
+use metadata::command::{BatchOutcome, Command, CommitSegment, Outcome, PartitionCommit, Refusal};
+use metadata::error::SubmitError;
+use metadata::failpoint::crash_here;
+use metadata::handle::Ticket;
+use metadata::model::extent::{Extent, ObjectId};
+use metadata::model::ids::TopicPartition;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::cut::{Answered, CutReason, Decision, View, decide};
+use super::open::{OpenSegment, Waiting};
+use super::{Books, Desk};
+use crate::blob::BlobError;
+use crate::cache::tail::StagedSegment;
+use crate::error::WriteError;
+use crate::metrics::{AnswerLabel, CutLabel};
+use crate::segment::builder::SegmentBuilder;
+
+/// Time that an upload gets in any case, however long its batches waited for it.
+const UPLOAD_MIN: Duration = Duration::from_secs(4);
+/// How long a commit may take after the deadline of its upload, before its outcome counts as unknown.
+const COMMIT_MAX: Duration = Duration::from_secs(5);
+
+/// Segments under way, from their cut to their answers.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    under_way: BTreeMap<u64, Flight>,
+    next: u64,
+    usual: Option<Duration>,
+    answered: Option<Answered>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    requests: usize,
+    began: Instant,
+}
+
+impl Flights {
+    fn begin(&mut self, requests: usize, now: Instant) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.under_way.insert(number, Flight { requests, began: now });
+        number
+    }
+
+    /// Notes that a segment's requests are about to be answered; `open` other requests wait meanwhile.
+    fn land(&mut self, number: u64, open: usize, succeeded: bool, now: Instant) {
+        let under_way: usize = self.under_way.values().map(|flight| flight.requests).sum();
+        let Some(flight) = self.under_way.remove(&number) else { return };
+        if succeeded {
+            let took = now - flight.began;
+            self.usual = Some(self.usual.map_or(took, |usual| (usual * 3 + took) / 4));
+            self.answered = Some(Answered { at: now, outstanding: under_way + open });
+        }
+    }
+}
+
+/// A cut segment on its way.
+#[derive(Debug)]
+struct UnderWay {
+    flight: u64,
+    object: ObjectId,
+    requests: Vec<Waiting>,
+    upload: JoinHandle<Result<Uploaded, BlobError>>,
+    commit_by: Instant,
+}
+
+/// A durable segment.
+#[derive(Debug)]
+struct Uploaded {
+    commit: CommitSegment,
+    staged: StagedSegment,
+    at: Instant,
+}
+
+/// A segment whose commit has its place in the journal's order.
+#[derive(Debug)]
+struct Committing {
+    flight: u64,
+    object: ObjectId,
+    partitions: Vec<PartitionCommit>,
+    requests: Vec<Waiting>,
+    ticket: Ticket,
+    commit_by: Instant,
+    durable_at: Instant,
+}
+
+/// Spawns the three tasks; each ends when the one before it has.
+pub(super) fn start(desk: &Arc<Desk>) {
+    let room = desk.parts.options.uploads_max.max(1);
+    let (cut, to_commit) = mpsc::channel(room);
+    let (committed, to_answer) = mpsc::channel(room);
+    desk.tasks.spawn(cut_segments(Arc::clone(desk), cut));
+    desk.tasks.spawn(commit_segments(Arc::clone(desk), to_commit, committed));
+    desk.tasks.spawn(answer_requests(Arc::clone(desk), to_answer));
+}
+
+enum Step {
+    Cut(OpenSegment, CutReason),
+    Until(Instant),
+    Wait,
+    End,
+}
+
+async fn cut_segments(desk: Arc<Desk>, cut: mpsc::Sender<UnderWay>) {
+    loop {
+        let step = desk.books().step(&desk, Instant::now());
+        match step {
+            Step::Cut(segment, reason) => {
+                let under_way = desk.begin_upload(segment, reason);
+                if cut.send(under_way).await.is_err() {
+                    return; // the committing task is gone, and with it everyone who waited
+                }
+            }
+            Step::Until(at) => {
+                tokio::select! {
+                    () = desk.look.notified() => {}
+                    () = sleep_until(at) => {}
+                }
+            }
+            Step::Wait => desk.look.notified().await,
+            Step::End => return,
+        }
+    }
+}
+
+impl Books {
+    fn step(&mut self, desk: &Desk, now: Instant) -> Step {
+        if self.closing && self.open.is_none() && self.full.is_empty() {
+            return Step::End;
+        }
+        match decide(&desk.cut_options(), &self.view(now)) {
+            Decision::Cut(reason) => {
+                self.budget.take(now);
+                match self.full.pop_front().or_else(|| self.open.take()) {
+                    Some(segment) => Step::Cut(segment, reason),
+                    None => Step::Wait,
+                }
+            }
+            Decision::Until(at) => Step::Until(at),
+            Decision::Wait => Step::Wait,
+        }
+    }
+
+    fn view(&self, now: Instant) -> View {
+        let Flights { under_way, usual, answered, .. } = &self.flights;
+        View {
+            now,
+            open: self.open.as_ref().map(OpenSegment::gathered),
+            full: !self.full.is_empty(),
+            under_way: under_way.len(),
+            largest: under_way.values().map(|flight| flight.requests).max().unwrap_or(0),
+            oldest: under_way.values().next().map(|flight| flight.began),
+            usual: *usual,
+            answered: *answered,
+            token_at: self.budget.token_at(),
+            spaced_at: self.budget.spaced_at(),
+            closing: self.closing,
+        }
+    }
+}
+
+impl Desk {
+    fn begin_upload(self: &Arc<Self>, segment: OpenSegment, reason: CutReason) -> UnderWay {
+        let OpenSegment { builder, requests, since } = segment;
+        let now = Instant::now();
+        let counter = self.next_object.fetch_add(1, Ordering::Relaxed);
+        let object = ObjectId { session: self.parts.metadata.session(), counter };
+        let deadline = (since + self.parts.options.deadline).max(now + UPLOAD_MIN);
+        let metrics = &self.parts.metrics;
+        metrics.cuts.get_or_create(&CutLabel { reason: reason.name() }).inc();
+        metrics.segment_bytes.observe(builder.bytes() as f64);
+        metrics.segment_batches.observe(builder.batches() as f64);
+        metrics.segment_requests.observe(requests.len() as f64);
+        metrics.in_flight.inc();
+        let flight = self.books().flights.begin(requests.len(), now);
+        let upload = self.tasks.spawn(Arc::clone(self).upload(builder, object, deadline));
+        UnderWay { flight, object, requests, upload, commit_by: deadline + COMMIT_MAX }
+    }
+
+    /// Stores a segment. While its bytes travel, they are copied for the tail cache, and the frames they came in go free
+    /// when both are done.
+    async fn upload(
+        self: Arc<Self>, builder: SegmentBuilder, object: ObjectId, deadline: Instant,
+    ) -> Result<Uploaded, BlobError> {
+        let began = Instant::now();
+        let name_of = |topic| {
+            self.parts.metadata.read(|state| state.topics().get(topic).map(|topic| topic.name().as_str().to_owned()))
+        };
+        let built = builder.finish(object, self.parts.clock.now_ms(), name_of);
+        let built = built.ok_or_else(|| BlobError::Invalid("a segment would be larger than 4 GiB".into()))?;
+        let key = object.key();
+        crash_here("writer::before_put");
+        let (put, staged) = tokio::join!(
+            timeout_at(deadline, self.parts.blobs.put(&key, built.payload)),
+            async { StagedSegment::copy(&built.commit, &built.runs) }
+        );
+        put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: "put", after: began.elapsed() }))?;
+        crash_here("writer::after_put");
+        let at = Instant::now();
+        self.parts.metrics.upload_seconds.observe((at - began).as_secs_f64());
+        Ok(Uploaded { commit: built.commit, staged, at })
+    }
+
+    /// Answers all requests of a segment alike and lets the next cut happen.
+    fn fail(&self, flight: u64, requests: Vec<Waiting>, error: &WriteError) {
+        let unknown = error.class() == ErrorClass::Unknown;
+        self.land(flight, requests.len(), if unknown { "unknown" } else { "failed" });
+        requests.into_iter().for_each(|request| request.answer(Err(error.clone())));
+        self.look.notify_one();
+    }
+
+    /// Takes the segment off the books; its requests are answered next, so that their echo is counted from here.
+    fn land(&self, flight: u64, requests: usize, answer: &'static str) {
+        let metrics = &self.parts.metrics;
+        metrics.in_flight.dec();
+        metrics.answers.get_or_create(&AnswerLabel { answer }).inc_by(requests as u64);
+        let mut books = self.books();
+        let open = books.open.as_ref().map_or(0, |open| open.requests.len());
+        books.flights.land(flight, open, answer == "decided", Instant::now());
+    }
+}
+
+/// Commits segments in the order of their cuts, whatever the order in which their uploads end.
+async fn commit_segments(
+    desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, committed: mpsc::Sender<Committing>,
+) {
+    while let Some(UnderWay { flight, object, requests, upload, commit_by }) = cut.recv().await {
+        let uploaded = upload.await.unwrap_or_else(|ended| Err(BlobError::Unknown(format!("the upload ended: {ended}"))));
+        let Uploaded { commit, staged, at } = match uploaded {
+            Ok(uploaded) => uploaded,
+            Err(error) => {
+                // Nothing was committed and nothing will be, whatever became of the object.
+                tracing::warn!(%object, %error, requests = requests.len(), "a segment was not stored");
+                desk.leave_behind(object);
+                desk.fail(flight, requests, &WriteError::Storage(error));
+                continue;
+            }
+        };
+        // Before the commit can be applied: whoever it wakes shall find the batches.
+        desk.parts.tail.stage(staged);
+        let partitions = commit.partitions.clone();
+        let queued = timeout_at(commit_by, desk.parts.metadata.enqueue(Command::CommitSegment(commit))).await;
+        let queued =
+            queued.unwrap_or_else(|_| Err(SubmitError::Unavailable("no place in the journal's queue in time".into())));
+        match queued {
+            Ok(ticket) => {
+                let next = Committing { flight, object, partitions, requests, ticket, commit_by, durable_at: at };
+                if committed.send(next).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%object, %error, requests = requests.len(), "a segment was not committed");
+                desk.parts.tail.forget(object);
+                desk.leave_behind(object);
+                desk.fail(flight, requests, &error.into());
+            }
+        }
+    }
+}
+
+/// Answers requests in the order of the commits.
+async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committing>) {
+    while let Some(committing) = committed.recv().await {
+        let Committing { flight, object, partitions, requests, ticket, commit_by, durable_at } = committing;
+        let outcome = timeout_at(commit_by, ticket).await.unwrap_or_else(|_| {
+            Err(SubmitError::Unknown("the journal did not say in time whether it took the commit".into()))
+        });
+        match decided(outcome, &partitions) {
+            Ok(outcomes) => {
+                crash_here("writer::before_answer");
+                desk.settle(object, &partitions, &outcomes);
+                desk.parts.metrics.commit_seconds.observe(durable_at.elapsed().as_secs_f64());
+                desk.land(flight, requests.len(), "decided");
+                for request in requests {
+                    let of_request = request.places.iter().map(|(tp, number)| find(&partitions, &outcomes, tp, *number));
+                    let answer = of_request.collect();
+                    request.answer(Ok(answer));
+                }
+                desk.look.notify_one();
+            }
+            Err(error) => {
+                tracing::warn!(%object, %error, requests = requests.len(), "a segment was not committed");
+                if error.class() != ErrorClass::Unknown {
+                    desk.parts.tail.forget(object);
+                    desk.leave_behind(object);
+                }
+                desk.fail(flight, requests, &error);
+            }
+        }
+    }
+}
+
+/// The outcome of each batch, or the one error of them all.
+fn decided(
+    outcome: Result<Outcome, SubmitError>, partitions: &[PartitionCommit],
+) -> Result<Vec<Vec<BatchOutcome>>, WriteError> {
+    let fits = |outcomes: &[Vec<BatchOutcome>]| {
+        outcomes.len() == partitions.len()
+            && outcomes.iter().zip(partitions).all(|(decided, part)| decided.len() == part.batches.len())
+    };
+    match outcome? {
+        Outcome::Segment(outcomes) if fits(&outcomes) => Ok(outcomes),
+        Outcome::Refused(Refusal::SessionFenced) => Err(WriteError::Fenced),
+        Outcome::Refused(refusal) => {
+            Err(WriteError::Journal(SubmitError::Unavailable(format!("the commit was refused: {refusal}").into())))
+        }
+        Outcome::Segment(_)
+        | Outcome::Done
+        | Outcome::ProducerIds(_)
+        | Outcome::LogStarts(_)
+        | Outcome::GroupSaved { .. }
+        | Outcome::Offsets(_) => Err(WriteError::Unknown("the journal answered something else".into())),
+    }
+}
+
+fn find(
+    partitions: &[PartitionCommit], outcomes: &[Vec<BatchOutcome>], partition: &TopicPartition, number: usize,
+) -> BatchOutcome {
+    let run = partitions
+        .binary_search_by_key(partition, |part| part.partition)
+        .expect("a segment's partitions are sorted and hold every batch that was submitted into it");
+    outcomes[run][number]
+}
+
+impl Desk {
+    /// Puts what was appended in place for readers.
+    fn settle(&self, object: ObjectId, partitions: &[PartitionCommit], outcomes: &[Vec<BatchOutcome>]) {
+        let mut extents = Vec::with_capacity(partitions.len());
+        self.parts.metadata.read(|state| {
+            for (part, decided) in partitions.iter().zip(outcomes) {
+                // A topic deleted meanwhile has no readers.
+                let Some(log) = state.log(part.partition) else { continue };
+                let epoch = log.leader_epoch();
+                extents.extend(appended(object, part, decided).into_iter().map(|extent| (extent, epoch)));
+            }
+        });
+        self.parts.tail.settle(object, extents.into_iter());
+    }
+}
+
+/// The extents that an outcome made of a partition's batches.
+fn appended(object: ObjectId, part: &PartitionCommit, decided: &[BatchOutcome]) -> Vec<Extent> {
+    let mut extents: Vec<Extent> = Vec::new();
+    let mut position = part.position;
+    for (batch, outcome) in part.batches.iter().zip(decided) {
+        let at = position;
+        position += u64::from(batch.length);
+        let BatchOutcome::Appended { base, .. } = *outcome else { continue };
+        let Some(end) = base.checked_add(u64::from(batch.records)) else { continue };
+        match extents.last_mut().filter(|last| last.end == base && last.position + u64::from(last.length) == at) {
+            Some(last) => {
+                last.end = end;
+                last.length += batch.length;
+                last.max_timestamp = last.max_timestamp.max(batch.max_timestamp);
+            }
+            None => {
+                let (length, max_timestamp) = (batch.length, batch.max_timestamp);
+                extents.push(Extent { base, end, object, position: at, length, max_timestamp });
+            }
+        }
+    }
+    extents
+}
