@@ -3,4 +3,14 @@
 //! Stands on `metadata`, the truth; nothing here knows the Kafka wire.
 
 pub mod blob;
+pub mod cache;
 pub mod codec;
+pub mod error;
+pub mod metrics;
+pub mod options;
+pub mod reader;
+#[cfg(test)]
+mod sample;
+pub mod segment;
+pub mod upkeep;
+pub mod writer;

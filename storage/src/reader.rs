@@ -1,0 +1,136 @@
+//! The way of bytes back to consumers: one look at the index for all partitions, then everything that is missing at once.
+//!
+//! ```text
+//!  locate (one look) ─► plan (pure) ─► tail cache, block cache, or ranged GETs side by side ─► assemble (pure)
+//! ```
+//!
+//! What a reader is given is whole batches, checked (L7), patched to their place, as shared slices: nothing is copied here.
+
+mod assemble;
+pub mod available;
+mod fetch;
+mod locate;
+mod plan;
+mod times;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use metadata::handle::Metadata;
+use metadata::model::ids::TopicPartition;
+use metadata::model::offset::Offset;
+
+use self::fetch::Fetcher;
+use self::locate::{Located, locate};
+use crate::blob::{BlobError, BlobStore};
+use crate::cache::tail::TailCache;
+use crate::error::ReadError;
+use crate::metrics::StorageMetrics;
+use crate::options::ReaderOptions;
+
+/// What a reader is made of.
+#[derive(Debug)]
+pub struct ReaderParts {
+    /// Where the bytes are.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Where the index is.
+    pub metadata: Metadata,
+    /// The newest bytes; the writer's too.
+    pub tail: Arc<TailCache>,
+    /// Where to count.
+    pub metrics: StorageMetrics,
+    /// Numbers.
+    pub options: ReaderOptions,
+}
+
+/// Reads logs. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    metadata: Metadata,
+    fetcher: Arc<Fetcher>,
+}
+
+/// What to read of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// First offset wanted. The batch that holds it is given whole.
+    pub offset: Offset,
+    /// Most bytes wanted.
+    pub max_bytes: u32,
+}
+
+/// What was read of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadResult {
+    /// Whole batches, back to back, in offset order; empty at the end of the log.
+    pub records: Vec<Bytes>,
+    /// End of the log when the index was looked at; the records never reach beyond it.
+    pub high_watermark: Offset,
+    /// End of what no open transaction can change.
+    pub last_stable: Offset,
+    /// Start of the log.
+    pub log_start: Offset,
+    /// Why there is nothing. The offsets above are right unless the partition is unknown.
+    pub error: Option<ReadError>,
+}
+
+impl ReadResult {
+    /// Bytes of all records.
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
+}
+
+impl Reader {
+    /// A reader with its own block cache.
+    pub fn new(parts: ReaderParts) -> Self {
+        let ReaderParts { blobs, metadata, tail, metrics, options } = parts;
+        Self { metadata, fetcher: Arc::new(Fetcher::new(blobs, tail, metrics, options)) }
+    }
+
+    /// Reads several partitions, all at once; the results stand in the order of the requests, and so do the claims on
+    /// `max_bytes`. At least one whole batch is given per call, even past the limits, if any partition has one.
+    ///
+    /// An offset that looks out of range, or a partition that looks unknown, is looked up again at the head of the journal
+    /// before it is called so (L10). An object that was deleted between look-up and GET makes the look-up happen again (G4).
+    /// Cancel safe.
+    pub async fn read(&self, requests: &[ReadRequest], max_bytes: usize) -> Vec<ReadResult> {
+        let mut located = self.look(requests, max_bytes);
+        if located.iter().any(|located| located.error.is_some()) {
+            match self.metadata.barrier().await {
+                Ok(_) => located = self.look(requests, max_bytes),
+                Err(error) => {
+                    for located in located.iter_mut().filter(|located| located.error.is_some()) {
+                        located.error = Some(ReadError::Journal(error.clone()));
+                    }
+                }
+            }
+        }
+        let mut blocks = self.fetcher.blocks(&located).await;
+        let is_gone = |blocks: &[fetch::Fetched]| blocks.iter().any(fetch::Fetched::is_gone);
+        if is_gone(&blocks) {
+            self.fetcher.metrics.reader.relocated.inc();
+            if let Err(error) = self.metadata.barrier().await {
+                tracing::debug!(%error, "a deleted object was met and the journal could not be asked why");
+            }
+            located = self.look(requests, max_bytes);
+            blocks = self.fetcher.blocks(&located).await;
+        }
+        let results = assemble::assemble(requests, located, &blocks, max_bytes);
+        self.fetcher.metrics.reader.read_bytes.inc_by(results.iter().map(|result| result.bytes() as u64).sum());
+        results
+    }
+
+    fn look(&self, requests: &[ReadRequest], max_bytes: usize) -> Vec<Located> {
+        self.metadata.read(|state| locate(state, requests, max_bytes))
+    }
+}
+
+fn is_gone(error: &ReadError) -> bool {
+    matches!(error, ReadError::Storage(BlobError::NotFound { .. }))
+}
+
+#[cfg(test)]
+mod tests;

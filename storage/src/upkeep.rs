@@ -1,0 +1,189 @@
+//! Tidying, a little at a time: logs are shortened, objects that nothing refers to are deleted, what is idle is forgotten.
+//!
+//! Every result is a command that `apply` checks again, and every pass may be repeated or stop half-way: the next one goes on
+//! from what the state says. Nothing here can delete what a commit may still name (G1); see `sweep`.
+
+mod retain;
+mod sweep;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use metadata::clock::Clock;
+use metadata::command::Command;
+use metadata::error::SubmitError;
+use metadata::handle::Metadata;
+use metadata::model::extent::ObjectId;
+use metadata::model::topic_config::TopicConfig;
+use metadata::state::topics::Topic;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::blob::{BlobError, BlobStore};
+use crate::metrics::UpkeepMetrics;
+use crate::options::UpkeepOptions;
+use crate::writer::Writer;
+
+/// The configs in force of a topic.
+#[derive(Clone)]
+pub struct ConfigOf(Arc<dyn Fn(&Topic) -> TopicConfig + Send + Sync>);
+
+impl ConfigOf {
+    /// Configs as `of` tells them.
+    pub fn new(of: impl Fn(&Topic) -> TopicConfig + Send + Sync + 'static) -> Self {
+        Self(Arc::new(of))
+    }
+
+    /// What is set on the topic itself, and Kafka's defaults for the rest.
+    pub fn explicit() -> Self {
+        Self::new(|topic| TopicConfig::resolve(|name| topic.configs().get(name).map(String::as_str)))
+    }
+}
+
+impl fmt::Debug for ConfigOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConfigOf")
+    }
+}
+
+/// What upkeep is made of.
+#[derive(Debug)]
+pub struct UpkeepParts {
+    /// Where objects are deleted.
+    pub blobs: Arc<dyn BlobStore>,
+    /// What decides.
+    pub metadata: Metadata,
+    /// Whose failed uploads are swept.
+    pub writer: Writer,
+    /// What retention counts by.
+    pub clock: Arc<dyn Clock>,
+    /// How long which topic is kept.
+    pub configs: ConfigOf,
+    /// Where to count.
+    pub metrics: UpkeepMetrics,
+    /// Numbers.
+    pub options: UpkeepOptions,
+}
+
+/// Why a pass ended before its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpkeepError {
+    /// The journal did not take a command or could not be asked.
+    #[error(transparent)]
+    Journal(#[from] SubmitError),
+    /// The bucket could not be listed or deleted from.
+    #[error(transparent)]
+    Storage(#[from] BlobError),
+}
+
+impl metadata::class::Classify for UpkeepError {
+    fn class(&self) -> metadata::class::ErrorClass {
+        match self {
+            Self::Journal(error) => error.class(),
+            Self::Storage(error) => error.class(),
+        }
+    }
+}
+
+/// The tasks of upkeep.
+#[derive(Debug)]
+pub struct Upkeep {
+    keeper: Arc<Keeper>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What the passes share.
+#[derive(Debug)]
+struct Keeper {
+    parts: UpkeepParts,
+    /// Dead objects of the ledger, and since when this process knows: their grace is counted by its own monotonic clock.
+    dead_since: Mutex<HashMap<ObjectId, Instant>>,
+    /// Where the next listing goes on.
+    listed_until: tokio::sync::Mutex<Option<String>>,
+}
+
+impl Upkeep {
+    /// Starts all passes, each after its interval; the listing, which finds what a crash left behind, soon after the start.
+    pub fn start(parts: UpkeepParts) -> Self {
+        let keeper = Arc::new(Keeper {
+            parts,
+            dead_since: Mutex::default(),
+            listed_until: tokio::sync::Mutex::default(),
+        });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let upkeep = Self { keeper, stop, tasks };
+        let options = upkeep.keeper.parts.options.clone();
+        upkeep.every(options.retain_every, options.retain_every, "retain", async |keeper| keeper.retain().await);
+        upkeep.every(options.sweep_every, options.sweep_every, "sweep", async |keeper| keeper.sweep().await);
+        upkeep.every(options.sweep_every, options.list_every, "list", async |keeper| keeper.sweep_listed().await);
+        upkeep.every(options.expire_every, options.expire_every, "expire", async |keeper| keeper.expire().await);
+        upkeep
+    }
+
+    /// Stops after the step that is under way. What is left is found again by the next life.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// One pass of retention, now.
+    pub async fn retain(&self) -> Result<(), UpkeepError> {
+        self.keeper.retain().await
+    }
+
+    /// One pass over what nothing refers to, now.
+    pub async fn sweep(&self) -> Result<(), UpkeepError> {
+        self.keeper.sweep().await
+    }
+
+    /// One pass over the bucket's listing, now.
+    pub async fn sweep_listed(&self) -> Result<(), UpkeepError> {
+        self.keeper.sweep_listed().await
+    }
+
+    fn every<P, F>(&self, first: Duration, then: Duration, what: &'static str, pass: P)
+    where
+        P: Fn(Arc<Keeper>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), UpkeepError>> + Send,
+    {
+        let (keeper, stop) = (Arc::clone(&self.keeper), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut ticks = interval_at(Instant::now() + first, then.max(Duration::from_millis(1)));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let passes = async {
+                loop {
+                    ticks.tick().await;
+                    if let Err(error) = pass(Arc::clone(&keeper)).await {
+                        keeper.parts.metrics.failures.inc();
+                        tracing::warn!(%error, pass = what, "upkeep ended early; the next pass goes on");
+                    }
+                }
+            };
+            stop.run_until_cancelled(passes).await;
+        });
+    }
+}
+
+impl Keeper {
+    /// Forgets idle producers and the offsets of empty groups.
+    async fn expire(&self) -> Result<(), UpkeepError> {
+        let options = &self.parts.options;
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.parts
+            .metadata
+            .submit(Command::ExpireState {
+                producer_idle_ms: ms(options.producer_idle),
+                offsets_retention_ms: ms(options.offsets_retention),
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The sweep: objects that nothing refers to, and that nothing will ever refer to, are deleted.
+//!
+//! An object goes only
+//!
+//! - when the ledger counted its last reference away and its grace is over (readers may be on their way to it), or
+//! - when its session is expired and no commit names it: fenced at the ordering point, it can never be committed, or
+//! - when it is this session's own and its commit was given up before it was journalled.
+//!
+//! The last two are checked against the state behind a read barrier that is asked for *after* the object was seen. Objects of
+//! sessions this journal has never heard of are left alone: they may belong to another installation, or to a journal that was
+//! lost. Age alone decides nothing (G1).
+
+use std::collections::HashSet;
+
+use metadata::command::{Command, Outcome};
+use metadata::model::extent::ObjectId;
+use metadata::state::sessions::Standing;
+use tokio::time::Instant;
+
+use super::{Keeper, UpkeepError};
+
+/// Objects deleted by one request and forgotten by one command (S3 allows 1,000 keys).
+const DELETES_PER_REQUEST: usize = 1_000;
+/// Keys of one page of a listing.
+const LIST_PAGE: usize = 1_000;
+
+impl Keeper {
+    /// Deletes what the ledger knows as dead and what this session's failed uploads left behind.
+    pub(super) async fn sweep(&self) -> Result<(), UpkeepError> {
+        let dead = self.dead_past_grace();
+        for chunk in dead.chunks(DELETES_PER_REQUEST) {
+            let deleted = self.delete(chunk).await?;
+            if deleted.is_empty() {
+                continue;
+            }
+            let forgotten = self.parts.metadata.submit(Command::ForgetObjects { objects: deleted.clone() }).await?;
+            if let Outcome::Refused(refusal) = forgotten {
+                tracing::warn!(%refusal, "the ledger keeps objects that are deleted");
+            }
+            let mut dead_since = self.dead_since.lock().expect("nothing panics while it holds the times");
+            deleted.iter().for_each(|object| drop(dead_since.remove(object)));
+        }
+        self.sweep_leftovers().await
+    }
+
+    /// The objects whose grace is over, the longest dead first.
+    fn dead_past_grace(&self) -> Vec<ObjectId> {
+        let options = &self.parts.options;
+        let (dead, known): (Vec<ObjectId>, usize) = self.parts.metadata.read(|state| {
+            let ledger = state.objects();
+            (ledger.dead().take(options.deletes_per_pass).map(|object| object.id).collect(), ledger.dead().count())
+        });
+        self.parts.metrics.dead.set(known as i64);
+        let now = Instant::now();
+        let mut dead_since = self.dead_since.lock().expect("nothing panics while it holds the times");
+        let still: HashSet<&ObjectId> = dead.iter().collect();
+        dead_since.retain(|object, _| still.contains(object));
+        let is_over = |object: &ObjectId| now.duration_since(*dead_since.entry(*object).or_insert(now)) >= options.grace;
+        let mut is_over = is_over;
+        dead.iter().copied().filter(|object| is_over(object)).collect()
+    }
+
+    async fn sweep_leftovers(&self) -> Result<(), UpkeepError> {
+        let options = &self.parts.options;
+        let Some(until) = Instant::now().checked_sub(options.grace) else { return Ok(()) };
+        let leftovers = self.parts.writer.take_leftovers(until, options.deletes_per_pass);
+        if leftovers.is_empty() {
+            return Ok(());
+        }
+        let doomed = match self.parts.metadata.barrier().await {
+            Ok(_) => self.parts.metadata.read(|state| {
+                leftovers.iter().copied().filter(|object| state.objects().get(*object).is_none()).collect::<Vec<_>>()
+            }),
+            Err(error) => {
+                leftovers.into_iter().for_each(|object| self.parts.writer.return_leftover(object));
+                return Err(error.into());
+            }
+        };
+        for chunk in doomed.chunks(DELETES_PER_REQUEST) {
+            let deleted: HashSet<ObjectId> = match self.delete(chunk).await {
+                Ok(deleted) => deleted.into_iter().collect(),
+                Err(error) => {
+                    tracing::warn!(%error, "objects of failed uploads were not deleted");
+                    HashSet::new()
+                }
+            };
+            let kept = chunk.iter().filter(|object| !deleted.contains(object));
+            kept.for_each(|object| self.parts.writer.return_leftover(*object));
+        }
+        Ok(())
+    }
+
+    /// Looks through a part of the bucket for what expired sessions left behind. Goes on from where the last pass ended.
+    pub(super) async fn sweep_listed(&self) -> Result<(), UpkeepError> {
+        let options = &self.parts.options;
+        let mut listed_until = self.listed_until.lock().await;
+        let (mut listed, mut doomed_so_far, mut foreign) = (0, 0, 0);
+        while listed < options.listed_per_pass && doomed_so_far < options.deletes_per_pass {
+            let page = self.parts.blobs.list(ObjectId::PREFIX, listed_until.as_deref(), LIST_PAGE).await?;
+            listed += page.len();
+            self.parts.metrics.listed.inc_by(page.len() as u64);
+            let objects: Vec<ObjectId> = page.iter().filter_map(|meta| ObjectId::from_key(&meta.key)).collect();
+            // After the listing: a session that wrote one of these has spoken before it did.
+            self.parts.metadata.barrier().await?;
+            let doomed = self.parts.metadata.read(|state| {
+                let standing = |object: &ObjectId| state.sessions().standing(object.session);
+                foreign += objects.iter().filter(|object| standing(object) == Standing::Unknown).count();
+                let orphans = objects.iter().filter(|object| state.objects().get(**object).is_none());
+                orphans.filter(|object| standing(object) == Standing::Expired).copied().collect::<Vec<_>>()
+            });
+            doomed_so_far += doomed.len();
+            self.delete(&doomed).await?; // what could not be deleted is found by the next round
+            *listed_until = page.last().map(|meta| meta.key.clone());
+            if page.len() < LIST_PAGE {
+                *listed_until = None;
+                break;
+            }
+        }
+        self.parts.metrics.foreign.set(foreign as i64);
+        Ok(())
+    }
+
+    /// Deletes objects and tells which are gone.
+    async fn delete(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, UpkeepError> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<String> = objects.iter().map(|object| object.key()).collect();
+        let failed = self.parts.blobs.delete_many(&keys).await?;
+        if let Some((key, error)) = failed.first() {
+            tracing::warn!(%key, %error, failed = failed.len(), "objects were not deleted; the next pass tries again");
+        }
+        let failed: HashSet<&str> = failed.iter().map(|(key, _)| key.as_str()).collect();
+        let deleted: Vec<ObjectId> =
+            objects.iter().zip(&keys).filter(|(_, key)| !failed.contains(key.as_str())).map(|(object, _)| *object).collect();
+        self.parts.metrics.deleted.inc_by(deleted.len() as u64);
+        self.parts.metrics.delete_failures.inc_by(failed.len() as u64);
+        Ok(deleted)
+    }
+}
