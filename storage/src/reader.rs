@@ -11,7 +11,6 @@ pub mod available;
 mod fetch;
 mod locate;
 mod plan;
-mod times;
 
 use std::sync::Arc;
 
@@ -131,6 +130,3 @@ impl Reader {
 fn is_gone(error: &ReadError) -> bool {
     matches!(error, ReadError::Storage(BlobError::NotFound { .. }))
 }
-
-#[cfg(test)]
-mod tests;

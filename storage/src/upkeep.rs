@@ -109,11 +109,8 @@ struct Keeper {
 impl Upkeep {
     /// Starts all passes, each after its interval; the listing, which finds what a crash left behind, soon after the start.
     pub fn start(parts: UpkeepParts) -> Self {
-        let keeper = Arc::new(Keeper {
-            parts,
-            dead_since: Mutex::default(),
-            listed_until: tokio::sync::Mutex::default(),
-        });
+        let keeper =
+            Arc::new(Keeper { parts, dead_since: Mutex::default(), listed_until: tokio::sync::Mutex::default() });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let upkeep = Self { keeper, stop, tasks };
         let options = upkeep.keeper.parts.options.clone();
@@ -184,6 +181,3 @@ impl Keeper {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

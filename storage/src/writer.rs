@@ -220,6 +220,3 @@ impl Desk {
         self.parts.metrics.leftovers.set(books.leftovers.len() as i64);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -57,9 +57,7 @@ impl Books<'_> {
 
     /// Enters a load of several blocks, which must not be under way. The entry ends with the load, also if it is dropped or
     /// panics: `work` must have put its blocks where [`Books::underway`]'s callers look first before it returns.
-    pub fn enter(
-        &mut self, keys: Vec<BlockKey>, work: impl Future<Output = Loaded> + Send + 'static,
-    ) -> Vec<Awaited> {
+    pub fn enter(&mut self, keys: Vec<BlockKey>, work: impl Future<Output = Loaded> + Send + 'static) -> Vec<Awaited> {
         let (flights, entered) = (self.flights.clone(), keys.clone());
         let guarded = async move {
             // Made when first polled: a runtime that is going away drops the task right here, with the books open.

@@ -6,7 +6,10 @@ use super::{ReadRequest, ReadResult};
 
 /// Puts the answers together. The first batch of the whole read is given even past the limits.
 pub(super) fn assemble(
-    requests: &[ReadRequest], located: Vec<Located>, fetched: &[Fetched], max_bytes: usize,
+    requests: &[ReadRequest],
+    located: Vec<Located>,
+    fetched: &[Fetched],
+    max_bytes: usize,
 ) -> Vec<ReadResult> {
     let mut left = max_bytes;
     let mut nothing_yet = true;

@@ -61,7 +61,10 @@ enum Source {
 
 impl Fetcher {
     pub(super) fn new(
-        blobs: Arc<dyn BlobStore>, tail: Arc<TailCache>, metrics: StorageMetrics, options: ReaderOptions,
+        blobs: Arc<dyn BlobStore>,
+        tail: Arc<TailCache>,
+        metrics: StorageMetrics,
+        options: ReaderOptions,
     ) -> Self {
         Self {
             blobs,

@@ -30,7 +30,7 @@ pub(super) fn plan(extents: &[Extent]) -> Vec<RangePlan> {
         let near = |last: &&mut RangePlan| {
             last.object == extent.object
                 && from <= last.range.end.saturating_add(JOIN_GAP_BYTES)
-                && until - last.range.start <= JOINED_MAX_BYTES
+                && until.max(last.range.end) - last.range.start <= JOINED_MAX_BYTES
         };
         match ranges.last_mut().filter(near) {
             Some(last) => {

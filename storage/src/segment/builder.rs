@@ -54,7 +54,10 @@ impl SegmentBuilder {
     /// Lays the runs out, checksums them and writes the footer. `None` past
     /// [`SEGMENT_MAX_BYTES`](super::format::SEGMENT_MAX_BYTES).
     pub fn finish(
-        self, object: ObjectId, created_ms: i64, name_of: impl Fn(TopicId) -> Option<String>,
+        self,
+        object: ObjectId,
+        created_ms: i64,
+        name_of: impl Fn(TopicId) -> Option<String>,
     ) -> Option<BuiltSegment> {
         let mut chunks = vec![Bytes::copy_from_slice(&header())];
         let mut footer = Footer { object, created_ms, topics: Vec::new() };

@@ -149,12 +149,14 @@ fn batch(cursor: &mut Cursor<'_>) -> Result<BatchSummary, SegmentError> {
     let [flags] = cursor.take()?;
     let stamp = match flags {
         0 => None,
-        flags if flags & FLAG_STAMPED != 0 && flags & !(FLAG_STAMPED | FLAG_TRANSACTIONAL) == 0 => Some(ProducerStamp {
-            id: ProducerId(cursor.i64()?),
-            epoch: cursor.u16()?.cast_signed(),
-            base_sequence: cursor.u32()?.cast_signed(),
-            transactional: flags & FLAG_TRANSACTIONAL != 0,
-        }),
+        flags if flags & FLAG_STAMPED != 0 && flags & !(FLAG_STAMPED | FLAG_TRANSACTIONAL) == 0 => {
+            Some(ProducerStamp {
+                id: ProducerId(cursor.i64()?),
+                epoch: cursor.u16()?.cast_signed(),
+                base_sequence: cursor.u32()?.cast_signed(),
+                transactional: flags & FLAG_TRANSACTIONAL != 0,
+            })
+        }
         _ => return Err(SegmentError::Damaged("a batch has unknown flags")),
     };
     Ok(BatchSummary { records, length, max_timestamp, stamp })
@@ -193,7 +195,9 @@ impl<'a> Cursor<'a> {
 
     /// A count and so many of something that takes at least `least` bytes each: the count is believed no further.
     fn many<T>(
-        &mut self, least: usize, one: impl Fn(&mut Self) -> Result<T, SegmentError>,
+        &mut self,
+        least: usize,
+        one: impl Fn(&mut Self) -> Result<T, SegmentError>,
     ) -> Result<Vec<T>, SegmentError> {
         let count = self.u32()? as usize;
         if count > self.0.len() / least {

@@ -38,7 +38,7 @@ impl Keeper {
                 tracing::warn!(%refusal, "the ledger keeps objects that are deleted");
             }
             let mut dead_since = self.dead_since.lock().expect("nothing panics while it holds the times");
-            deleted.iter().for_each(|object| drop(dead_since.remove(object)));
+            dead_since.retain(|object, _| !deleted.contains(object));
         }
         self.sweep_leftovers().await
     }
@@ -55,7 +55,8 @@ impl Keeper {
         let mut dead_since = self.dead_since.lock().expect("nothing panics while it holds the times");
         let still: HashSet<&ObjectId> = dead.iter().collect();
         dead_since.retain(|object, _| still.contains(object));
-        let is_over = |object: &ObjectId| now.duration_since(*dead_since.entry(*object).or_insert(now)) >= options.grace;
+        let is_over =
+            |object: &ObjectId| now.duration_since(*dead_since.entry(*object).or_insert(now)) >= options.grace;
         let mut is_over = is_over;
         dead.iter().copied().filter(|object| is_over(object)).collect()
     }
@@ -131,8 +132,12 @@ impl Keeper {
             tracing::warn!(%key, %error, failed = failed.len(), "objects were not deleted; the next pass tries again");
         }
         let failed: HashSet<&str> = failed.iter().map(|(key, _)| key.as_str()).collect();
-        let deleted: Vec<ObjectId> =
-            objects.iter().zip(&keys).filter(|(_, key)| !failed.contains(key.as_str())).map(|(object, _)| *object).collect();
+        let deleted: Vec<ObjectId> = objects
+            .iter()
+            .zip(&keys)
+            .filter(|(_, key)| !failed.contains(key.as_str()))
+            .map(|(object, _)| *object)
+            .collect();
         self.parts.metrics.deleted.inc_by(deleted.len() as u64);
         self.parts.metrics.delete_failures.inc_by(failed.len() as u64);
         Ok(deleted)

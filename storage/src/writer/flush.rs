@@ -191,7 +191,10 @@ impl Desk {
     /// Stores a segment. While its bytes travel, they are copied for the tail cache, and the frames they came in go free
     /// when both are done.
     async fn upload(
-        self: Arc<Self>, builder: SegmentBuilder, object: ObjectId, deadline: Instant,
+        self: Arc<Self>,
+        builder: SegmentBuilder,
+        object: ObjectId,
+        deadline: Instant,
     ) -> Result<Uploaded, BlobError> {
         let began = Instant::now();
         let name_of = |topic| {
@@ -201,10 +204,9 @@ impl Desk {
         let built = built.ok_or_else(|| BlobError::Invalid("a segment would be larger than 4 GiB".into()))?;
         let key = object.key();
         crash_here("writer::before_put");
-        let (put, staged) = tokio::join!(
-            timeout_at(deadline, self.parts.blobs.put(&key, built.payload)),
-            async { StagedSegment::copy(&built.commit, &built.runs) }
-        );
+        let (put, staged) = tokio::join!(timeout_at(deadline, self.parts.blobs.put(&key, built.payload)), async {
+            StagedSegment::copy(&built.commit, &built.runs)
+        });
         put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: "put", after: began.elapsed() }))?;
         crash_here("writer::after_put");
         let at = Instant::now();
@@ -232,11 +234,10 @@ impl Desk {
 }
 
 /// Commits segments in the order of their cuts, whatever the order in which their uploads end.
-async fn commit_segments(
-    desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, committed: mpsc::Sender<Committing>,
-) {
+async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, committed: mpsc::Sender<Committing>) {
     while let Some(UnderWay { flight, object, requests, upload, commit_by }) = cut.recv().await {
-        let uploaded = upload.await.unwrap_or_else(|ended| Err(BlobError::Unknown(format!("the upload ended: {ended}"))));
+        let uploaded =
+            upload.await.unwrap_or_else(|ended| Err(BlobError::Unknown(format!("the upload ended: {ended}"))));
         let Uploaded { commit, staged, at } = match uploaded {
             Ok(uploaded) => uploaded,
             Err(error) => {
@@ -284,7 +285,8 @@ async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committi
                 desk.parts.metrics.commit_seconds.observe(durable_at.elapsed().as_secs_f64());
                 desk.land(flight, requests.len(), "decided");
                 for request in requests {
-                    let of_request = request.places.iter().map(|(tp, number)| find(&partitions, &outcomes, tp, *number));
+                    let of_request =
+                        request.places.iter().map(|(tp, number)| find(&partitions, &outcomes, tp, *number));
                     let answer = of_request.collect();
                     request.answer(Ok(answer));
                 }
@@ -304,7 +306,8 @@ async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committi
 
 /// The outcome of each batch, or the one error of them all.
 fn decided(
-    outcome: Result<Outcome, SubmitError>, partitions: &[PartitionCommit],
+    outcome: Result<Outcome, SubmitError>,
+    partitions: &[PartitionCommit],
 ) -> Result<Vec<Vec<BatchOutcome>>, WriteError> {
     let fits = |outcomes: &[Vec<BatchOutcome>]| {
         outcomes.len() == partitions.len()
@@ -326,7 +329,10 @@ fn decided(
 }
 
 fn find(
-    partitions: &[PartitionCommit], outcomes: &[Vec<BatchOutcome>], partition: &TopicPartition, number: usize,
+    partitions: &[PartitionCommit],
+    outcomes: &[Vec<BatchOutcome>],
+    partition: &TopicPartition,
+    number: usize,
 ) -> BatchOutcome {
     let run = partitions
         .binary_search_by_key(partition, |part| part.partition)

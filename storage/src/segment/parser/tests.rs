@@ -63,7 +63,8 @@ fn batches_are_not_copied() {
 #[test]
 fn golden_bytes_of_version_1() {
     let bytes = small().payload.to_bytes();
-    let hex: String = bytes.chunks(32).map(|line| line.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n").collect();
+    let hex: String =
+        bytes.chunks(32).map(|line| line.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n").collect();
     let golden = include_str!("../golden/segment-v1.hex");
     assert_eq!(hex, golden, "segment bytes differ from the golden file");
     assert_eq!(parse_segment(&bytes).unwrap().topics[0].runs[0].batches[0].records, 2);
