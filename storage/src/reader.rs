@@ -11,6 +11,7 @@ pub mod available;
 mod fetch;
 mod locate;
 mod plan;
+mod times;
 
 use std::sync::Arc;
 

@@ -1,0 +1,157 @@
+//! From timestamps to offsets, as ListOffsets asks for them.
+//!
+//! Source: Kafka's `UnifiedLog.fetchOffsetByTimestamp`, `FileRecords.searchForTimestamp`, `RecordBatch.offsetOfMaxTimestamp`.
+
+use metadata::model::batch::BatchView;
+use metadata::model::extent::Extent;
+use metadata::model::ids::TopicPartition;
+use metadata::model::offset::Offset;
+
+use super::{Reader, is_gone};
+use crate::cache::block::Block;
+use crate::codec::inflate_batch;
+use crate::codec::records::RecordIter;
+use crate::error::ReadError;
+
+/// Most bytes a batch is inflated to; none that inflates to more was accepted.
+const INFLATED_MAX_BYTES: usize = 256 << 20;
+
+/// A record's place and time.
+type Found = Option<(Offset, i64)>;
+
+impl Reader {
+    /// The first record at or after `timestamp_ms`, in offset order, with its own timestamp; `None` if there is none, asked
+    /// again at the head of the journal.
+    pub async fn offset_for_timestamp(&self, tp: TopicPartition, timestamp_ms: i64) -> Result<Found, ReadError> {
+        self.at_the_head(async || self.first_at_or_after(tp, timestamp_ms).await).await
+    }
+
+    /// The first of the records with the largest timestamp; `None` if there is none, asked again at the head of the journal.
+    pub async fn max_timestamp(&self, tp: TopicPartition) -> Result<Found, ReadError> {
+        self.at_the_head(async || self.latest(tp).await).await
+    }
+
+    /// Asks, and if there was nothing or what there was is gone, asks once more with everything applied.
+    async fn at_the_head(&self, ask: impl AsyncFn() -> Result<Found, ReadError>) -> Result<Found, ReadError> {
+        match ask().await {
+            Ok(None) | Err(ReadError::UnknownPartition) => {}
+            Err(error) if is_gone(&error) => {}
+            answer => return answer,
+        }
+        self.metadata.barrier().await.map_err(ReadError::Journal)?;
+        ask().await
+    }
+
+    async fn first_at_or_after(&self, tp: TopicPartition, timestamp_ms: i64) -> Result<Found, ReadError> {
+        let mut after = Offset::ZERO;
+        // Each round is at a later extent; a second one is only needed where the log start cuts through the first.
+        loop {
+            let candidate = self.metadata.read(|state| {
+                let log = state.log(tp).ok_or(ReadError::UnknownPartition)?;
+                let from = after.max(log.log_start());
+                let extent = log.extents(from).find(|extent| extent.max_timestamp >= timestamp_ms);
+                Ok(extent.map(|extent| (extent, from, log.leader_epoch())))
+            })?;
+            let Some((extent, from, epoch)) = candidate else { return Ok(None) };
+            let block = self.fetcher.block(extent, epoch).await?;
+            for number in block.batch_with(from)..block.batch_count() {
+                if let Some(found) = first_in_batch(&block, number, timestamp_ms, from)? {
+                    return Ok(Some(found));
+                }
+            }
+            after = extent.end;
+        }
+    }
+
+    async fn latest(&self, tp: TopicPartition) -> Result<Found, ReadError> {
+        let (straddling, best, from, epoch) = self.metadata.read(|state| {
+            let log = state.log(tp).ok_or(ReadError::UnknownPartition)?;
+            let from = log.log_start();
+            let mut extents = log.extents(from).peekable();
+            let straddling = extents.next_if(|extent| extent.base < from);
+            let best = extents.filter(|extent| extent.max_timestamp >= 0).fold(None, later);
+            Ok::<_, ReadError>((straddling, best, from, log.leader_epoch()))
+        })?;
+        // What the index says of an extent that the log start cuts through may be true of records that are gone.
+        let ahead = best.map_or(0, |best| best.max_timestamp);
+        if let Some(extent) = straddling.filter(|extent| extent.max_timestamp >= ahead) {
+            let block = self.fetcher.block(extent, epoch).await?;
+            let mut found: Found = None;
+            for number in block.batch_with(from)..block.batch_count() {
+                let above = found.map_or(ahead, |(_, timestamp)| timestamp + 1);
+                found = max_in_batch(&block, number, above, from)?.or(found);
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let Some(extent) = best else { return Ok(None) };
+        let block = self.fetcher.block(extent, epoch).await?;
+        for number in 0..block.batch_count() {
+            if let Some(found) = first_in_batch(&block, number, extent.max_timestamp, from)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Of two extents the one with the larger timestamp, the earlier of equals.
+fn later(best: Option<Extent>, extent: Extent) -> Option<Extent> {
+    Some(best.filter(|best| best.max_timestamp >= extent.max_timestamp).unwrap_or(extent))
+}
+
+/// The first record of a batch that is at or after both a time and an offset.
+fn first_in_batch(block: &Block, number: usize, timestamp_ms: i64, from: Offset) -> Result<Found, ReadError> {
+    let mut first = None;
+    each_record(block, number, timestamp_ms, from, |offset, timestamp| {
+        first = Some((offset, timestamp));
+        false
+    })?;
+    Ok(first)
+}
+
+/// The record of a batch with the largest timestamp of at least `above`, at or after an offset; the first of equals.
+fn max_in_batch(block: &Block, number: usize, above: i64, from: Offset) -> Result<Found, ReadError> {
+    let mut best: Found = None;
+    each_record(block, number, above, from, |offset, timestamp| {
+        if best.is_none_or(|(_, largest)| timestamp > largest) {
+            best = Some((offset, timestamp));
+        }
+        true
+    })?;
+    Ok(best)
+}
+
+/// Shows the records of a batch that are at or after both a time and an offset, until `visit` says stop. A batch that says
+/// it has none is not inflated.
+fn each_record(
+    block: &Block,
+    number: usize,
+    timestamp_ms: i64,
+    from: Offset,
+    mut visit: impl FnMut(Offset, i64) -> bool,
+) -> Result<(), ReadError> {
+    let damaged = |what: String| ReadError::Corrupt(what.into());
+    let bytes = block.batch(number);
+    let batch = BatchView::first(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let base = Offset::new(batch.base_offset()).ok_or_else(|| damaged("a negative offset".into()))?;
+    let offset_at = |delta: i32| base.checked_add(u64::from(delta.cast_unsigned()));
+    if batch.max_timestamp() < timestamp_ms || offset_at(batch.last_offset_delta()).is_none_or(|last| last < from) {
+        return Ok(());
+    }
+    if batch.is_log_append_time() {
+        visit(base.max(from), batch.max_timestamp());
+        return Ok(());
+    }
+    let records = inflate_batch(&batch, INFLATED_MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
+    for record in RecordIter::new(&records, batch.record_count()) {
+        let record = record.map_err(|error| damaged(error.to_string()))?;
+        let timestamp = batch.first_timestamp().wrapping_add(record.timestamp_delta);
+        let Some(offset) = offset_at(record.offset_delta) else { continue };
+        if timestamp >= timestamp_ms && offset >= from && !visit(offset, timestamp) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
