@@ -4,6 +4,7 @@
 
 pub mod blob;
 pub mod cache;
+pub mod codec;
 pub mod error;
 pub mod metrics;
 pub mod options;
