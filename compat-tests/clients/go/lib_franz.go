@@ -301,6 +301,37 @@ func (a franzAdmin) DeleteRecords(topic string, partition int32, before int64) (
 	return at.LowWatermark, franzRefused(errors.Join(err, at.Err))
 }
 
+func (a franzAdmin) MaxTimestamp(topic string, partition int32) (int64, error) {
+	got, err := a.inner.ListMaxTimestampOffsets(a.ctx, topic)
+	at, _ := got.Lookup(topic, partition)
+	return at.Offset, errors.Join(err, at.Err)
+}
+
+func (a franzAdmin) Producers(topic string, partition int32) (sequences []int32, err error) {
+	var wanted kadm.TopicsSet
+	wanted.Add(topic, partition)
+	got, err := a.inner.DescribeProducers(a.ctx, wanted)
+	described := got[topic].Partitions[partition]
+	for _, producer := range described.ActiveProducers {
+		sequences = append(sequences, producer.LastSequence)
+	}
+	return sequences, franzRefused(errors.Join(err, described.Err))
+}
+
+func (a franzAdmin) LogDirs(topic string) (map[int32]bool, error) {
+	got, err := a.inner.DescribeAllLogDirs(a.ctx, nil)
+	out := map[int32]bool{}
+	for _, places := range got {
+		err = errors.Join(err, places.Error())
+		for _, place := range places {
+			for p := range place.Topics[topic] {
+				out[p] = true
+			}
+		}
+	}
+	return out, franzRefused(err)
+}
+
 func (a franzAdmin) Group(group string) (Group, error) {
 	got, err := a.inner.DescribeGroups(a.ctx, group)
 	described := got[group]

@@ -12,7 +12,7 @@ import (
 
 // kafkaGo is segmentio's kafka-go. Without: `idempotence`, `static`, `cooperative`, `reset` (a reader beyond the end waits) and
 // `timestamp-type` (there are none); `log-append-time` (its reader shows the producer's time), `null-vs-empty` and
-// `null-headers` (its reader shows null for empty; its writer is right); `delete-records` (no such call); of `create-errors`
+// `null-headers` (its reader shows null for empty; its writer is right); `delete-records`, `describe-producers`, `describe-log-dirs` (no such calls); of `create-errors`
 // validate only. Topic ids are not shown. Its Writer asks for no acknowledgements and spreads keys over partitions by
 // default: the scenarios set RequireAll and the Hash balancer, and `defaults` runs once more with acks=0.
 type kafkaGo struct{}
@@ -376,10 +376,11 @@ func (m *kafkaGoMember) CommitAt(_ string, offsets map[int32]int64) error {
 func (m *kafkaGoMember) Close() { _ = m.inner.Close() }
 
 func (kafkaGo) Admin(bootstrap string) (Admin, error) {
-	return kafkaGoAdmin{&kafka.Client{Addr: kafka.TCP(bootstrap)}, context.Background()}, nil
+	return kafkaGoAdmin{inner: &kafka.Client{Addr: kafka.TCP(bootstrap)}, ctx: context.Background()}, nil
 }
 
 type kafkaGoAdmin struct {
+	fewerCalls
 	inner *kafka.Client
 	ctx   context.Context
 }

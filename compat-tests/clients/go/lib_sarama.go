@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 // saramaLibrary is sarama. Without: `timestamp-type` (not shown to the consumer), `reset` and `cooperative` (there are none),
-// `describe-cluster` in part (no cluster id). Its admin client does not tell low watermarks.
+// `describe-cluster` in part (no cluster id), `describe-producers` (no such call). Its admin client does not tell low watermarks.
 type saramaLibrary struct{}
 
 func (saramaLibrary) Traits() Traits {
@@ -301,10 +302,13 @@ func (m *saramaMember) Close() {
 
 func (saramaLibrary) Admin(bootstrap string) (Admin, error) {
 	inner, err := sarama.NewClusterAdmin([]string{bootstrap}, sarama.NewConfig())
-	return saramaAdmin{inner}, err
+	return saramaAdmin{inner: inner}, err
 }
 
-type saramaAdmin struct{ inner sarama.ClusterAdmin }
+type saramaAdmin struct {
+	fewerCalls
+	inner sarama.ClusterAdmin
+}
 
 func (a saramaAdmin) Cluster() (string, []int32, int32, error) {
 	brokers, controller, err := a.inner.DescribeCluster()
@@ -373,6 +377,33 @@ func (a saramaAdmin) Grow(topic string, partitions int) error {
 
 func (a saramaAdmin) DeleteRecords(topic string, partition int32, before int64) (int64, error) {
 	return -1, saramaRefused(a.inner.DeleteRecords(topic, map[int32]int64{partition: before}))
+}
+
+func (a saramaAdmin) LogDirs(topic string) (map[int32]bool, error) {
+	brokers, _, err := a.inner.DescribeCluster()
+	if err != nil {
+		return nil, err
+	}
+	var nodes []int32
+	for _, b := range brokers {
+		nodes = append(nodes, b.ID())
+	}
+	got, err := a.inner.DescribeLogDirs(nodes)
+	out := map[int32]bool{}
+	for _, places := range got {
+		for _, place := range places {
+			if place.ErrorCode != sarama.ErrNoError {
+				return nil, saramaRefused(place.ErrorCode)
+			}
+			for _, t := range place.Topics {
+				for _, p := range t.Partitions {
+					out[p.PartitionID] = out[p.PartitionID] || t.Topic == topic
+				}
+			}
+		}
+	}
+	maps.DeleteFunc(out, func(_ int32, mine bool) bool { return !mine })
+	return out, saramaRefused(err)
 }
 
 func (a saramaAdmin) Group(group string) (Group, error) {

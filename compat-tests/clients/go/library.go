@@ -82,6 +82,15 @@ type Group struct {
 	Assignments         [][]int32 // one for each member, sorted
 }
 
+// fewerCalls stands in for the calls that few libraries have.
+type fewerCalls struct{}
+
+func (fewerCalls) MaxTimestamp(string, int32) (int64, error) { return 0, &Without{"max-timestamp"} }
+func (fewerCalls) Producers(string, int32) ([]int32, error) {
+	return nil, &Without{"describe-producers"}
+}
+func (fewerCalls) LogDirs(string) (map[int32]bool, error) { return nil, &Without{"describe-log-dirs"} }
+
 // Admin is the library's admin client. Errors are *Refused, *Without or anything else that ends the scenario.
 type Admin interface {
 	Cluster() (id string, nodes []int32, controller int32, err error)
@@ -94,6 +103,12 @@ type Admin interface {
 	Grow(topic string, partitions int) error
 	// DeleteRecords gives the low watermark, -1 where the library does not tell.
 	DeleteRecords(topic string, partition int32, before int64) (int64, error)
+	// MaxTimestamp is the offset of the greatest timestamp.
+	MaxTimestamp(topic string, partition int32) (int64, error)
+	// Producers are the last sequences of the active producers.
+	Producers(topic string, partition int32) ([]int32, error)
+	// LogDirs are the partitions that the log dirs of all nodes name.
+	LogDirs(topic string) (map[int32]bool, error)
 	Group(group string) (Group, error)
 	Groups() (map[string]bool, error)
 	Committed(group, topic string) (map[int32]int64, error)

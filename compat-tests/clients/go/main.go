@@ -80,20 +80,13 @@ func (r *Run) lack(word string) bool {
 	return r.traits.Cannot.has(word)
 }
 
-// create creates the topic and waits until it is listed and every partition has a leader that answers: some libraries
-// give up after a few hundred milliseconds.
+// create creates the topic; with settle=yes it waits until ListOffsets of all its partitions succeeds.
 func (r *Run) create(part string, partitions int, configs map[string]string) string {
 	topic := r.topic(part)
-	admin := must1(r.library.Admin(r.bootstrap))
-	defer admin.Close()
-	must("create "+topic, admin.Create(topic, int32(partitions), 1, configs, false))
-	waitUntil(topic, 15*time.Second, func() bool {
-		if !must1(admin.List())[topic] {
-			return false
-		}
-		parts, _, err := admin.Describe(topic)
-		return err == nil && len(parts) == partitions
-	}, func() string { return "" })
+	r.admin(func(a Admin) { must("create "+topic, a.Create(topic, int32(partitions), 1, configs, false)) })
+	if r.key("settle", "no") != "yes" {
+		return topic
+	}
 	r.reader("earliest", func(reader Reader) {
 		for p := range partitions {
 			waitUntil(topic, 15*time.Second, func() bool {
@@ -125,7 +118,7 @@ func parse(args []string) (library, which, bootstrap string, keys map[string]str
 	keys = map[string]string{}
 	for _, pair := range args[3:] {
 		key, value, found := strings.Cut(pair, "=")
-		if !found || !slices.Contains(append([]string{"run", "deadline"}, wanted.keys...), key) {
+		if !found || !slices.Contains(append([]string{"run", "deadline", "settle"}, wanted.keys...), key) {
 			usage("unknown key %s", pair)
 		}
 		keys[key] = value

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -268,6 +269,13 @@ func manual(run *Run) string {
 			got := must1(reader.OffsetForTime(topic, 0, wanted[0]))
 			expect(fmt.Sprintf("offset for base + %d", wanted[0]-base), wanted[1], got)
 		}
+		run.admin(func(a Admin) {
+			var without *Without
+			if offset, err := a.MaxTimestamp(topic, 0); !errors.As(err, &without) {
+				must("max timestamp", err)
+				expect("offset of the greatest timestamp", int64(99), offset)
+			}
+		})
 		must("seek", reader.Seek(topic, 0, 41))
 		expect("at 41", "manual-41", string(read(reader, 1, patience)[0].Value))
 	})

@@ -3,7 +3,7 @@
 Without: `null-record` (a record needs a key or a value); `cooperative` (no such assignor); of `static` the fencing (heartbeats
 and commits do not carry the instance id, so it rejoins where others are fenced); of `create` the topic with the broker's own
 number of partitions; of `describe` the unknown topic (its metadata requests create topics); `alter-offsets`, `delete-offsets`, `delete-group`, `delete-nonempty-group`
-(no such calls). `alter-configs` uses the older, not incremental request.
+`describe-producers`, `describe-log-dirs` (no such calls). `alter-configs` uses the older, not incremental request.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """confluent-kafka: librdkafka for Python.
 
-Without: `delete-offsets` (the admin client has no call for it).
+Without: `delete-offsets`, `describe-producers`, `describe-log-dirs` (the admin client has no calls for them).
 """
 
 import threading
@@ -26,6 +26,7 @@ from confluent_kafka.admin import (
     ConfigSource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
 )
 
 from records import FENCED_INSTANCE_ID, OFFSET_OUT_OF_RANGE, Record, Refused, Without
@@ -162,7 +163,8 @@ class Reader:
                 time.sleep(0.05)
 
     def bounds(self, topic, partition):
-        return self.inner.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        with refusals():
+            return self.inner.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
 
     def offset_for_time(self, topic, partition, timestamp):
         found = self.inner.offsets_for_times([TopicPartition(topic, partition, timestamp)], timeout=10)[0]
@@ -219,6 +221,10 @@ class Admin:
 
     def delete_records(self, topic, partition, before):
         return self._one(self.inner.delete_records([TopicPartition(topic, partition, before)])).low_watermark
+
+    def max_timestamp(self, topic, partition):
+        wanted = {TopicPartition(topic, partition): OffsetSpec.max_timestamp()}
+        return self._one(self.inner.list_offsets(wanted)).offset
 
     def group(self, group):
         got = self._one(self.inner.describe_consumer_groups([group]))

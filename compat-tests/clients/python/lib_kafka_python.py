@@ -12,9 +12,10 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, Ka
 from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.protocol.consumer import OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
-from records import OFFSET_OUT_OF_RANGE, Differs, Record, Refused
+from records import OFFSET_OUT_OF_RANGE, Differs, Record, Refused, expect
 
 
 @contextmanager
@@ -135,7 +136,8 @@ class Reader:
 
     def bounds(self, topic, partition):
         at = TopicPartition(topic, partition)
-        return self.inner.beginning_offsets([at])[at], self.inner.end_offsets([at])[at]
+        with refusals():
+            return self.inner.beginning_offsets([at])[at], self.inner.end_offsets([at])[at]
 
     def offset_for_time(self, topic, partition, timestamp):
         at = TopicPartition(topic, partition)
@@ -219,6 +221,24 @@ class Admin:
         if got["error_code"]:
             raise Refused(got["error_code"])
         return got["low_watermark"]
+
+    def max_timestamp(self, topic, partition):
+        at = TopicPartition(topic, partition)
+        return self.inner.list_partition_offsets({at: OffsetSpec.MAX_TIMESTAMP})[at].offset
+
+    def producers(self, topic, partition):
+        """The last sequences of the producers."""
+        (got,) = self.inner.describe_producers([TopicPartition(topic, partition)]).values()
+        return [state.last_sequence for state in got.active_producers]
+
+    def log_dirs(self, topic):
+        """The partitions of the topic that the nodes name."""
+        found = set()
+        for node in self.inner.describe_log_dirs():
+            for place in node["log_dirs"]:
+                expect("error of a log dir", 0, place["error_code"])
+                found |= {p["partition_index"] for t in place["topics"] if t["name"] == topic for p in t["partitions"]}
+        return found
 
     def group(self, group):
         with refusals():

@@ -22,21 +22,32 @@ KEYS = {
 class Run:
     """One scenario being run: its names and what the library could not do."""
 
-    def __init__(self, library_name, library, scenario, bootstrap, run_id):
-        self.library, self.bootstrap = library, bootstrap
+    def __init__(self, library_name, library, scenario, bootstrap, run_id, settle=False):
+        self.library, self.bootstrap, self.settle = library, bootstrap, settle
         self.prefix, self.without = f"{scenario}-{library_name}-{run_id}", set()
 
     def topic(self, part):
         return f"{self.prefix}-{part}" if part else self.prefix
 
     def create(self, part, partitions, configs=None):
-        """Creates the topic and waits until it is listed with all its partitions."""
-        from records import wait_until
+        """Creates the topic; with settle=yes waits until ListOffsets of all its partitions succeeds."""
+        from records import Refused, wait_until
 
         topic = self.topic(part)
         with self.library.admin(self) as admin:
             admin.create(topic, partitions, 1, configs or {})
-            wait_until(f"topic {topic}", 15, lambda: topic in admin.list() and len(admin.describe(topic)[0]) == partitions)
+        if not self.settle:
+            return topic
+
+        def answers(reader, partition):
+            try:
+                return reader.bounds(topic, partition) is not None
+            except Refused:
+                return False
+
+        with self.library.reader(self) as reader:
+            for partition in range(partitions):
+                wait_until(f"{topic} {partition}", 15, lambda: answers(reader, partition))
         return topic
 
 
@@ -53,7 +64,7 @@ def parse(argv):
         usage(f"unknown library {library}; there are {', '.join(LIBRARIES)}")
     if scenario not in ALL and scenario not in KEYS and scenario != "all":
         usage(f"unknown scenario {scenario}")
-    known, keys = {"run", "deadline"} | KEYS.get(scenario, set()), {}
+    known, keys = {"run", "deadline", "settle"} | KEYS.get(scenario, set()), {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or key not in known:
@@ -83,7 +94,7 @@ def main():
     logging.basicConfig(level=logging.CRITICAL)
     pending, failed, lock = set(ALL if scenario == "all" else [scenario]), [], threading.Lock()
     end_at(float(keys.pop("deadline", "90")), pending)
-    run_id = keys.pop("run")
+    run_id, settle = keys.pop("run"), keys.pop("settle", "no") == "yes"
 
     import admin
     import groups
@@ -96,7 +107,7 @@ def main():
     missing = set()
 
     def one(which):
-        run = Run(name, library, which, bootstrap, run_id)
+        run = Run(name, library, which, bootstrap, run_id, settle)
         try:
             try:
                 details = table[which](run, **keys)

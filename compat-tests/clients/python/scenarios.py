@@ -166,6 +166,9 @@ def manual(run):
             expect(f"from {start}", [(i, b"manual-%d" % i) for i in range(start, 100)], [(r.offset, r.value) for r in got])
         for ts, offset in ((base, 0), (base + 40_000, 40), (base + 40_001, 41), (0, 0), (base + 1_000_000, None)):
             expect(f"offset for base + {ts - base}", offset, reader.offset_for_time(topic, 0, ts))
+        with lib.admin(run) as admin:
+            if hasattr(admin, "max_timestamp"):
+                expect("offset of the greatest timestamp", 99, admin.max_timestamp(topic, 0))
         reader.seek(topic, 0, 41)
         expect("at 41", b"manual-41", read(reader, 1)[0].value)
     with lib.reader(run, reset="earliest") as reader:
