@@ -116,6 +116,28 @@ impl Clients {
     }
 }
 
+/// Gives every topic id of the command the generation it is in: an id is never used again for another topic.
+fn renew_topics(command: &mut Command, generations: &mut BTreeMap<TopicId, u64>) {
+    let mut renew = |id: &mut TopicId| {
+        let number = id.0.as_u64_pair().1 + 10 * generations.get(id).copied().unwrap_or_default();
+        *id = topic_id(number);
+    };
+    match command {
+        Command::CreateTopic(create) => renew(&mut create.id),
+        Command::CreatePartitions { topic, .. } | Command::SetTopicConfigs { topic, .. } => renew(topic),
+        Command::CommitSegment(commit) => commit.partitions.iter_mut().for_each(|p| renew(&mut p.partition.topic)),
+        Command::AdvanceLogStart { starts } => starts.iter_mut().for_each(|(tp, _)| renew(&mut tp.topic)),
+        Command::CommitOffsets(commit) => commit.offsets.iter_mut().for_each(|(tp, _)| renew(&mut tp.topic)),
+        Command::DeleteOffsets { partitions, .. } => partitions.iter_mut().for_each(|tp| renew(&mut tp.topic)),
+        Command::DeleteTopic { topic } => {
+            let first = *topic;
+            renew(topic);
+            *generations.entry(first).or_default() += 1;
+        }
+        _ => {}
+    }
+}
+
 /// The entries of a history; some repeat the number of the entry before.
 fn history() -> impl Strategy<Value = Vec<Entry>> {
     let command = prop_oneof![8 => commit(), 6 => topic_command(), 4 => group_command(), 1 => session_command()];
@@ -123,6 +145,7 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
     vec(step, 0..40).prop_map(|steps| {
         let mut clients = Clients::default();
         let mut sequences: BTreeMap<SessionId, u64> = BTreeMap::new();
+        let mut generations = BTreeMap::new();
         let mut time_ms = 0;
         let mut entries = Vec::new();
         for (session, name) in [(0, "a.b"), (1, "c")] {
@@ -136,6 +159,7 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
             *sequence += u64::from(!repeats || *sequence == 0);
             time_ms += passed_ms;
             for command in &mut commands {
+                renew_topics(command, &mut generations);
                 let Command::CommitSegment(commit) = command else { continue };
                 if commit.object.session == SessionId(0) {
                     commit.object.session = session;
