@@ -85,3 +85,27 @@ impl MetadataOptions {
         self.renew_interval_ms.map(Duration::from_millis)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_hold_and_nonsense_does_not() {
+        assert_eq!(MetadataOptions::default().problem(), None);
+        let empty: MetadataOptions = serde_json::from_str("{}").unwrap();
+        assert_eq!(empty, MetadataOptions::default());
+        let named: MetadataOptions = serde_json::from_str(r#"{"renew_interval_ms": 3000}"#).unwrap();
+        assert_eq!(named.renew_interval(), Some(Duration::from_secs(3)));
+        let unknown =
+            serde_json::from_str::<MetadataOptions>(r#"{"renew_interval": 3000}"#).expect_err("no such option");
+        assert!(unknown.to_string().contains("renew_interval"), "{unknown}");
+        for wrong in [
+            MetadataOptions { snapshot_entries: 0, ..MetadataOptions::default() },
+            MetadataOptions { renew_interval_ms: Some(0), ..MetadataOptions::default() },
+            MetadataOptions { retry_initial_ms: 50, retry_max_ms: 20, ..MetadataOptions::default() },
+        ] {
+            assert!(wrong.problem().is_some(), "{wrong:?}");
+        }
+    }
+}

@@ -52,3 +52,97 @@ pub(crate) fn command_bytes(command: &Command) -> usize {
             | Command::RaiseFeatureLevel { .. } => 0,
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::encode_entry;
+    use crate::command::{
+        AdvertisedListener, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, OpenSession, PartitionCommit,
+        SaveGroup,
+    };
+    use crate::model::batch::{BatchSummary, ProducerStamp};
+    use crate::model::extent::ObjectId;
+    use crate::model::ids::{Lsn, NodeId, ProducerId, SessionId, TopicId, TopicPartition};
+    use crate::model::offset::Offset;
+
+    /// Each with the largest numbers it can carry, for those take the most bytes.
+    fn commands() -> Vec<Command> {
+        let partition = TopicPartition { topic: TopicId::random(), partition: i32::MAX };
+        let offset = Offset::new(i64::MAX).unwrap();
+        let object = ObjectId { session: SessionId(u64::MAX), counter: u64::MAX };
+        let stamp =
+            ProducerStamp { id: ProducerId(i64::MAX), epoch: i16::MAX, base_sequence: i32::MAX, transactional: true };
+        let batch = BatchSummary { records: u32::MAX, length: u32::MAX, max_timestamp: i64::MIN, stamp: Some(stamp) };
+        let committed = CommittedOffset {
+            offset,
+            leader_epoch: -1,
+            metadata: "where I was".into(),
+            commit_ms: i64::MAX,
+            expire_ms: Some(i64::MAX),
+        };
+        let listener = AdvertisedListener { name: "PLAINTEXT".into(), host: "a.host.example".into(), port: u16::MAX };
+        let text = || "a text of some length".to_owned();
+        vec![
+            Command::OpenSession(OpenSession {
+                node: NodeId(i32::MAX),
+                listeners: vec![listener; 5],
+                rack: Some(text()),
+                feature_level: u32::MAX,
+                cluster_id: text(),
+                fence_others: true,
+            }),
+            Command::CloseSession,
+            Command::ExpireSession { session: SessionId(u64::MAX), last_seen: Lsn(u64::MAX) },
+            Command::CreateTopic(CreateTopic {
+                id: TopicId::random(),
+                name: "a-topic".parse().unwrap(),
+                partitions: i32::MAX,
+                configs: vec![(text(), text()); 9],
+            }),
+            Command::DeleteTopic { topic: TopicId::random() },
+            Command::CreatePartitions { topic: TopicId::random(), total: i32::MAX },
+            Command::SetTopicConfigs {
+                topic: TopicId::random(),
+                changes: vec![(text(), Some(text())), (text(), None)],
+            },
+            Command::AllocateProducerIds { count: u32::MAX },
+            Command::CommitSegment(CommitSegment {
+                object,
+                object_bytes: u64::MAX,
+                partitions: vec![PartitionCommit { partition, position: u64::MAX, batches: vec![batch; 7] }; 9],
+            }),
+            Command::AdvanceLogStart { starts: vec![(partition, offset); 9] },
+            Command::ForgetObjects { objects: vec![object; 9] },
+            Command::SaveGroup(SaveGroup {
+                group: text(),
+                expected_version: u64::MAX,
+                protocol_type: text(),
+                generation: i32::MAX,
+                is_empty: true,
+                record: vec![1; 500],
+            }),
+            Command::DeleteGroup { group: text(), expected_version: u64::MAX },
+            Command::CommitOffsets(CommitOffsets {
+                group: text(),
+                expected_version: Some(u64::MAX),
+                offsets: vec![(partition, committed); 9],
+            }),
+            Command::DeleteOffsets { group: text(), partitions: vec![partition; 9] },
+            Command::ExpireState { producer_idle_ms: i64::MAX, offsets_retention_ms: i64::MAX },
+            Command::RaiseFeatureLevel { level: u32::MAX },
+        ]
+    }
+
+    /// The caps of queue and entry hold only if no command is larger than it seems.
+    #[test]
+    fn no_command_is_larger_than_it_seems() {
+        for command in commands() {
+            let entry =
+                Entry { session: SessionId(u64::MAX), sequence: u64::MAX, time_ms: i64::MAX, commands: vec![command] };
+            let (seems, is) = (entry_bytes(&entry), encode_entry(&entry).len());
+            assert!(seems >= is, "seems {seems}, is {is}: {:?}", entry.commands);
+            assert!(seems <= 3 * is + 128, "seems {seems}, is {is}: {:?}", entry.commands);
+        }
+    }
+}

@@ -267,3 +267,61 @@ impl Journal for MemoryJournal {
         Ok(Lsn(self.log().first))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::contract;
+    use crate::journal::contract::entry;
+
+    #[tokio::test]
+    async fn it_keeps_the_contract() {
+        contract::every_case(async || Arc::new(MemoryJournal::default()) as Arc<dyn Journal>).await;
+    }
+
+    async fn sequences(journal: &MemoryJournal) -> Vec<u64> {
+        journal.read(Lsn(0), usize::MAX).await.unwrap().iter().map(|(_, entry)| entry.sequence).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_fault_does_and_tells_what_it_says() {
+        let journal = MemoryJournal::default();
+        let stall = Duration::from_secs(3);
+        journal.script([
+            AppendFault::AnswerLost,
+            AppendFault::Refused,
+            AppendFault::RequestLost,
+            AppendFault::Late,
+            AppendFault::TakenOver,
+            AppendFault::Stall(stall),
+        ]);
+        assert!(matches!(journal.append(&entry(1)).await, Err(AppendError::Unknown(_))));
+        assert!(matches!(journal.append(&entry(2)).await, Err(AppendError::KnownNotWritten(_))));
+        assert!(matches!(journal.append(&entry(3)).await, Err(AppendError::Unknown(_))));
+        assert!(matches!(journal.append(&entry(4)).await, Err(AppendError::Unknown(_))));
+        assert_eq!(journal.append(&entry(5)).await, Err(AppendError::Fenced));
+        assert_eq!(sequences(&journal).await, [1], "the late one has not happened yet");
+        let before = tokio::time::Instant::now();
+        assert_eq!(journal.append(&entry(6)).await, Ok(Lsn(2)));
+        assert_eq!(before.elapsed(), stall);
+        assert_eq!(sequences(&journal).await, [1, 6, 4]);
+        assert_eq!(*journal.tail().borrow(), Lsn(3));
+    }
+
+    #[tokio::test]
+    async fn chance_repeats_itself_for_a_seed() {
+        let chances = Chances { answer_lost: 200, refused: 200, request_lost: 200, late: 200, ..Chances::default() };
+        let mut histories = Vec::new();
+        for seed in [1, 1, 2] {
+            let journal = MemoryJournal::with_chances(seed, chances);
+            for sequence in 1..=100 {
+                let _ = journal.append(&entry(sequence)).await; // whatever chance makes of it
+            }
+            histories.push(sequences(&journal).await);
+        }
+        assert_eq!(histories[0], histories[1]);
+        assert_ne!(histories[0], histories[2]);
+    }
+}

@@ -96,10 +96,17 @@ struct Known {
     first: AtomicU64,
 }
 
+/// An entry as it stands in the file.
+type Row = (Lsn, Vec<u8>);
+/// Where a request hears what came of it.
+type Answer<T, E> = oneshot::Sender<Result<T, E>>;
+/// An append that waits to share a transaction.
+type Grouped = (Vec<u8>, Answer<Lsn, AppendError>);
+
 enum Request {
-    Append { bytes: Vec<u8>, answer: oneshot::Sender<Result<Lsn, AppendError>> },
-    Read { after: Lsn, limit: usize, answer: oneshot::Sender<Result<Vec<(Lsn, Vec<u8>)>, ReadError>> },
-    Trim { before: Lsn, answer: oneshot::Sender<Result<(), ReadError>> },
+    Append { bytes: Vec<u8>, answer: Answer<Lsn, AppendError> },
+    Read { after: Lsn, limit: usize, answer: Answer<Vec<Row>, ReadError> },
+    Trim { before: Lsn, answer: Answer<(), ReadError> },
 }
 
 impl SqliteJournal {
@@ -143,7 +150,7 @@ impl Journal for SqliteJournal {
         let (answer, answered) = oneshot::channel();
         self.ask(Request::Read { after, limit, answer }).await.ok_or(ReadError::Closed)?;
         let rows = answered.await.map_err(|_| ReadError::Closed)??;
-        let decode = |(lsn, bytes): (Lsn, Vec<u8>)| match decode_entry(&bytes) {
+        let decode = |(lsn, bytes): Row| match decode_entry(&bytes) {
             Ok(entry) => Ok((lsn, entry)),
             Err(error) => Err(ReadError::Corrupt(format!("entry {lsn}: {error}").into())),
         };
@@ -172,7 +179,7 @@ impl Journal for SqliteJournal {
 /// A trim under way: it is done in steps, with appends in between.
 struct Trimming {
     before: Lsn,
-    answer: oneshot::Sender<Result<(), ReadError>>,
+    answer: Answer<(), ReadError>,
 }
 
 /// The thread: serves requests until no one can ask any more.
@@ -210,11 +217,7 @@ fn serve(mut file: JournalFile, mut queue: mpsc::Receiver<Request>, known: &Know
     }
 }
 
-fn append_group(
-    file: &mut JournalFile,
-    group: &mut Vec<(Vec<u8>, oneshot::Sender<Result<Lsn, AppendError>>)>,
-    known: &Known,
-) {
+fn append_group(file: &mut JournalFile, group: &mut Vec<Grouped>, known: &Known) {
     if group.is_empty() {
         return;
     }

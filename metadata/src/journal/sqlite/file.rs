@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{FILE_NAME, OpenError};
+use super::{FILE_NAME, OpenError, Row};
 use crate::error::{AppendError, ReadError};
 use crate::model::ids::Lsn;
 
@@ -87,7 +87,7 @@ impl JournalFile {
     }
 
     /// The entries after `after`, at most `limit`, fewer if they are large.
-    pub(super) fn read(&self, after: Lsn, limit: usize) -> Result<Vec<(Lsn, Vec<u8>)>, ReadError> {
+    pub(super) fn read(&self, after: Lsn, limit: usize) -> Result<Vec<Row>, ReadError> {
         if after.0 + 1 < self.first {
             return Err(ReadError::Trimmed { after, first: self.first() });
         }
@@ -141,9 +141,8 @@ impl JournalFile {
 
     /// Pretends that the disk holds only so many pages.
     #[cfg(test)]
-    pub(super) fn limit_pages(&self, pages: Option<i64>) {
-        let limit = pages.unwrap_or(i64::from(u32::MAX) - 1);
-        self.connection.pragma_update(None, "max_page_count", limit).expect("a valid limit");
+    pub(super) fn limit_pages(&self, pages: u32) {
+        self.connection.pragma_update(None, "max_page_count", pages).expect("a valid limit");
     }
 
     fn roll_back(&self) {
@@ -209,9 +208,11 @@ fn make_folder(folder: &Path) -> Result<(), OpenError> {
     let problem =
         |path: &Path, error: std::io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
     std::fs::create_dir_all(folder).map_err(|error| problem(folder, error))?;
-    let parent =
-        folder.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(PathBuf::from("."), Path::to_path_buf);
-    for synced in [folder, &parent] {
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    for synced in [folder, parent] {
         File::open(synced).and_then(|opened| opened.sync_all()).map_err(|error| problem(synced, error))?;
     }
     Ok(())
@@ -222,7 +223,7 @@ fn sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+fn number(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
