@@ -7,6 +7,9 @@
 //! Two snapshots are kept, and the journal from the older one on: if the newest turns out to be damaged, the one before it
 //! and the journal still give the same state.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,5 +218,15 @@ impl SnapshotStore for MemorySnapshots {
     async fn delete_before(&self, lsn: Lsn) -> Result<(), SnapshotStoreError> {
         self.kept().retain(|kept, _| *kept >= lsn);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_contract() {
+        contract::every_case(&MemorySnapshots::default()).await;
     }
 }

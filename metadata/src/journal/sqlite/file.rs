@@ -139,10 +139,10 @@ impl JournalFile {
         Ok(())
     }
 
-    /// Pretends that the disk holds only so many pages.
+    /// Changes the open file behind our back.
     #[cfg(test)]
-    pub(super) fn limit_pages(&self, pages: u32) {
-        self.connection.pragma_update(None, "max_page_count", pages).expect("a valid limit");
+    pub(super) fn tamper(&self, sql: &str) {
+        self.connection.execute_batch(sql).expect("valid SQL");
     }
 
     fn roll_back(&self) {

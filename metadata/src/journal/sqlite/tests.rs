@@ -171,12 +171,34 @@ fn a_full_disk_is_known_not_written_and_passes() {
     let mut file = JournalFile::open(folder.path()).unwrap();
     let small = crate::codec::encode_entry(&entry(1));
     file.append(std::slice::from_ref(&small)).unwrap();
-    file.limit_pages(16);
+    file.tamper("PRAGMA max_page_count = 16");
     let refused = file.append(&[small.clone(), vec![0; 1 << 20]]);
     assert!(matches!(refused, Err(AppendError::KnownNotWritten(_))), "{refused:?}");
     assert_eq!(file.head(), Lsn(1));
-    file.limit_pages(1 << 30);
+    file.tamper("PRAGMA max_page_count = 1000000000");
     assert_eq!(file.append(&[small.clone(), small]), Ok(Lsn(2)..=Lsn(3)));
+    assert_eq!(file.read(Lsn(0), 10).unwrap().len(), 3);
+}
+
+/// P6: a commit that fails has an unknown outcome, and the next append goes on from what the file then holds.
+#[test]
+fn a_failed_commit_is_unknown_and_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = JournalFile::open(folder.path()).unwrap();
+    let bytes = crate::codec::encode_entry(&entry(1));
+    file.append(std::slice::from_ref(&bytes)).unwrap();
+    // A constraint that is checked at the commit only.
+    file.tamper(
+        "PRAGMA foreign_keys = ON;
+         CREATE TABLE parent (id INTEGER PRIMARY KEY);
+         CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER orphan AFTER INSERT ON entries BEGIN INSERT INTO child VALUES (1); END",
+    );
+    let failed = file.append(&[bytes.clone(), bytes.clone()]);
+    assert!(matches!(failed, Err(AppendError::Unknown(_))), "{failed:?}");
+    assert_eq!(file.read(Lsn(0), 10).unwrap().len(), 1);
+    file.tamper("DROP TRIGGER orphan");
+    assert_eq!(file.append(&[bytes.clone(), bytes]), Ok(Lsn(2)..=Lsn(3)));
     assert_eq!(file.read(Lsn(0), 10).unwrap().len(), 3);
 }
 
