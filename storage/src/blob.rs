@@ -1,7 +1,15 @@
 //! Objects in a bucket, behind one narrow trait: `memory`, `local` and `s3` keep them, the decorators add retries, lanes,
 //! measurements and injected faults. An object is written once and never changed.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
+#[cfg(any(test, feature = "test-util"))]
+pub mod faulty;
+pub mod lanes;
+pub mod local;
+pub mod measured;
 pub mod memory;
+pub mod retry;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,8 +40,8 @@ pub trait BlobStore: Send + Sync + std::fmt::Debug {
 
     /// Writes an object unless the key is taken ([`BlobError::AlreadyExists`]); of several at once exactly one succeeds.
     ///
-    /// After an unknown outcome a repetition may meet its own write and answer `AlreadyExists`: whoever must tell the two
-    /// apart reads the object and compares.
+    /// After an unknown outcome a repetition may meet its own write and answer `AlreadyExists`; [`retry::Retry`] reads the
+    /// object and compares, so payloads of different writers must differ (a journal entry carries its session).
     async fn put_new(&self, key: &str, payload: Payload) -> Result<(), BlobError>;
 
     /// Exactly the bytes of `range`, or an error; never fewer. An empty range is `Invalid`, one that leaves the object is a
@@ -53,6 +61,55 @@ pub trait BlobStore: Send + Sync + std::fmt::Debug {
 
     /// Deletes objects; answers with those that could not be. Deleting what is not there succeeds.
     async fn delete_many(&self, keys: &[String]) -> Result<Vec<(String, BlobError)>, BlobError>;
+}
+
+/// The methods of a [`BlobStore`], as metrics, errors and injected faults name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// [`BlobStore::put`].
+    Put,
+    /// [`BlobStore::put_new`].
+    PutNew,
+    /// [`BlobStore::get_range`].
+    GetRange,
+    /// [`BlobStore::get`].
+    Get,
+    /// [`BlobStore::head`].
+    Head,
+    /// [`BlobStore::list`].
+    List,
+    /// [`BlobStore::delete_many`].
+    Delete,
+}
+
+impl Operation {
+    /// Every operation, in the order of [`Operation::index`].
+    pub const ALL: [Self; 7] =
+        [Self::Put, Self::PutNew, Self::GetRange, Self::Get, Self::Head, Self::List, Self::Delete];
+
+    /// Place in tables.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name in metrics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::PutNew => "put_new",
+            Self::GetRange => "get_range",
+            Self::Get => "get",
+            Self::Head => "head",
+            Self::List => "list",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// What a store knows of an object.
@@ -177,7 +234,7 @@ pub enum BlobError {
     #[error("no answer to {operation} within {after:?}")]
     Timeout {
         /// What was asked.
-        operation: &'static str,
+        operation: Operation,
         /// How long it was waited for.
         after: Duration,
     },

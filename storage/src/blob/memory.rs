@@ -128,3 +128,14 @@ impl BlobStore for MemoryStore {
         Ok(Vec::new())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::contract;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        contract::all(&MemoryStore::new()).await;
+    }
+}
