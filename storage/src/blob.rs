@@ -10,6 +10,7 @@ pub mod local;
 pub mod measured;
 pub mod memory;
 pub mod retry;
+pub mod s3;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -2,6 +2,8 @@
 //!
 //! Each case works below a prefix of its own, so a store may be shared and need not be empty.
 
+#![allow(clippy::unwrap_used)] // a case is a test, run by tests of several crates
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;

@@ -181,9 +181,8 @@ impl Inner {
 
     /// Creates the missing folders from the root down to `folder`, each durable in the one above it.
     fn create_folders(&self, folder: &Path) -> io::Result<()> {
-        let below = folder.strip_prefix(&self.root).unwrap_or(Path::new(""));
         let mut path = self.root.clone();
-        for part in below {
+        for part in folder.strip_prefix(&self.root).into_iter().flatten() {
             let above = path.clone();
             path.push(part);
             match fs::create_dir(&path) {

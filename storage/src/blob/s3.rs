@@ -1,0 +1,459 @@
+//! Objects in an S3-compatible bucket. The only file, with the one below it, that knows the AWS SDK.
+//!
+//! What is set differently from the SDK's defaults, and why:
+//! - Its retries are off: [`super::retry`] knows which of our operations may be repeated and for how long. The SDK's share one
+//!   budget, so that under a burst of failures half of the requests would get none.
+//! - Checksums only where S3 insists on them: the default adds trailers that several stores refuse, and reads every body once
+//!   more. Segments and batches carry their own.
+//! - Payloads are not signed, over TLS or plain HTTP: TLS guards them anyway, and without TLS our own checksums find every accident
+//!   (and no signature stops someone who may change what they can also read and replay). It halves the work of a PUT.
+//! - One timeout around each request including its body; the SDK's end with the headers.
+
+mod answer;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use metadata::class::{Classify, ErrorClass};
+
+use super::{
+    BlobError, BlobStore, GET_MAX_BYTES, ObjectMeta, Operation, Payload, check_key, check_prefix, check_range,
+    check_size,
+};
+use answer::Place;
+
+/// Most keys S3 takes in one DeleteObjects, and gives in one ListObjectsV2.
+const PAGE_MAX_KEYS: usize = 1000;
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Which bucket, and how to reach it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3Options {
+    /// The bucket's name.
+    pub bucket: String,
+    /// Goes before every key, so that several installations can share a bucket; a slash is put between. Default none.
+    pub prefix: String,
+    /// Where the server is; default AWS, or what `AWS_ENDPOINT_URL` says.
+    pub endpoint: Option<String>,
+    /// Default: `AWS_REGION`, the AWS profile, then (on AWS) the machine's own; else us-east-1.
+    pub region: Option<String>,
+    /// `http://server/bucket/key` instead of `http://bucket.server/key`. Default: if an endpoint is given.
+    pub path_style: Option<bool>,
+    /// Access key and secret. Default: as every AWS tool finds them (environment, profile, web identity, container, machine).
+    pub credentials: Option<(String, String)>,
+    /// How long to wait for a connection; default 3 s.
+    pub connect_timeout: Duration,
+    /// How long a request may take, bodies included; default 10 s.
+    pub request_timeout: Duration,
+}
+
+impl S3Options {
+    /// The bucket with all defaults.
+    pub fn new(bucket: impl Into<String>) -> Self {
+        Self {
+            bucket: bucket.into(),
+            prefix: String::new(),
+            endpoint: None,
+            region: None,
+            path_style: None,
+            credentials: None,
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Reads `s3://bucket` or `s3://bucket/prefix`.
+    pub fn from_url(url: &str) -> Result<Self, BlobError> {
+        let invalid = || BlobError::Invalid(format!("--bucket {url:?} is not s3://name or s3://name/prefix"));
+        let path = url.strip_prefix("s3://").ok_or_else(invalid)?;
+        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        if bucket.is_empty() || !(prefix.is_empty() || check_key(prefix).is_ok()) {
+            return Err(invalid());
+        }
+        Ok(Self { prefix: prefix.to_owned(), ..Self::new(bucket) })
+    }
+}
+
+impl fmt::Debug for S3Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Options")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .field("path_style", &self.path_style)
+            .field("credentials", &self.credentials.as_ref().map(|_| "given"))
+            .field("connect_timeout", &self.connect_timeout)
+            .field("request_timeout", &self.request_timeout)
+            .finish()
+    }
+}
+
+/// A store on a bucket. Clones share connections.
+#[derive(Clone)]
+pub struct S3Store {
+    client: Client,
+    place: Place,
+    /// Empty, or ends with a slash.
+    prefix: String,
+    request_timeout: Duration,
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3Store({} at {})", self.place.bucket, self.place.endpoint)
+    }
+}
+
+impl S3Store {
+    /// Connects, and lists one object as proof that the bucket is there, reachable, and that the credentials are good.
+    /// The error names the flag or variable to look at.
+    pub async fn open(options: S3Options) -> Result<Self, BlobError> {
+        let base = load(&options).await;
+        if let Some(provider) = base.credentials_provider() {
+            let found = provider.provide_credentials().await;
+            found.map_err(|e| BlobError::Credentials(format!("none were found: {}", answer::whole_text(&e))))?;
+        }
+        let endpoint = base.endpoint_url().map(str::to_owned);
+        let timeouts = TimeoutConfig::builder().connect_timeout(options.connect_timeout).build();
+        let config = aws_sdk_s3::config::Builder::from(&base)
+            .force_path_style(options.path_style.unwrap_or_else(|| endpoint.is_some()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        let region = base.region().map_or(DEFAULT_REGION, Region::as_ref);
+        let endpoint = endpoint.unwrap_or_else(|| format!("AWS, region {region}"));
+        let slash = if options.prefix.is_empty() { "" } else { "/" };
+        let store = Self {
+            client: Client::from_conf(config),
+            prefix: format!("{}{slash}", options.prefix),
+            place: Place { bucket: options.bucket, endpoint },
+            request_timeout: options.request_timeout,
+        };
+        match store.list("", None, 1).await {
+            Ok(_) => Ok(store),
+            Err(error) => Err(store.start_error(error)),
+        }
+    }
+
+    /// Says what to look at when the very first request fails.
+    fn start_error(&self, error: BlobError) -> BlobError {
+        let Place { bucket, endpoint } = &self.place;
+        match (&error, error.class()) {
+            (BlobError::Denied(why), _) => BlobError::Denied(format!(
+                "{why}: these credentials may not list bucket {bucket}; they need s3:ListBucket, GetObject, PutObject and \
+                 DeleteObject, or another AWS_ACCESS_KEY_ID or AWS_PROFILE"
+            )),
+            (_, ErrorClass::Retry | ErrorClass::Unknown) => BlobError::Unavailable(format!(
+                "bucket {bucket} cannot be reached at {endpoint}: {error}; check --endpoint, AWS_REGION and the network"
+            )),
+            (_, ErrorClass::Rejected | ErrorClass::Corrupt | ErrorClass::Closed) => error,
+        }
+    }
+
+    fn key(&self, key: &str) -> Result<String, BlobError> {
+        check_key(key).map(|()| format!("{}{key}", self.prefix))
+    }
+
+    async fn within<T>(
+        &self,
+        operation: Operation,
+        request: impl Future<Output = Result<T, BlobError>>,
+    ) -> Result<T, BlobError> {
+        let timed_out = || BlobError::Timeout { operation, after: self.request_timeout };
+        tokio::time::timeout(self.request_timeout, request).await.unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    async fn upload(
+        &self,
+        operation: Operation,
+        key: &str,
+        payload: Payload,
+        condition: Option<&str>,
+    ) -> Result<(), BlobError> {
+        let request = self.client.put_object().bucket(&self.place.bucket).key(self.key(key)?);
+        let request = request
+            .set_if_none_match(condition.map(str::to_owned))
+            .content_length(i64::try_from(payload.len()).map_err(|e| BlobError::Invalid(e.to_string()))?)
+            .body(body(payload))
+            .customize()
+            .disable_payload_signing();
+        self.within(operation, async { request.send().await.map(|_| ()).map_err(|e| self.place.error(key, e)) }).await
+    }
+
+    /// One answer of the bucket, and whether there is more.
+    async fn list_page(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<ObjectMeta>, bool), BlobError> {
+        let request = self.client.list_objects_v2().bucket(&self.place.bucket);
+        let request = request
+            .set_prefix(Some(format!("{}{prefix}", self.prefix)))
+            .set_start_after(after.map(|after| format!("{}{after}", self.prefix)))
+            .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
+        let send = async { request.send().await.map_err(|e| self.place.error(prefix, e)) };
+        let answer = self.within(Operation::List, send).await?;
+        let more = answer.is_truncated.unwrap_or_default();
+        let found = answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
+            let key = object.key?.strip_prefix(&self.prefix)?.to_owned();
+            let size = u64::try_from(object.size.unwrap_or_default()).unwrap_or_default();
+            Some(ObjectMeta { key, size, modified_ms: millis(object.last_modified) })
+        });
+        Ok((found.collect(), more))
+    }
+
+    async fn delete_page(&self, keys: &[String], failed: &mut Vec<(String, BlobError)>) -> Result<(), BlobError> {
+        let invalid = |e: aws_sdk_s3::error::BuildError| BlobError::Invalid(e.to_string());
+        let mut delete = Delete::builder().quiet(true);
+        for key in keys {
+            delete = delete.objects(ObjectIdentifier::builder().key(self.key(key)?).build().map_err(invalid)?);
+        }
+        let request = self.client.delete_objects().bucket(&self.place.bucket);
+        let request = request.delete(delete.build().map_err(invalid)?);
+        let send = async { request.send().await.map_err(|e| self.place.error("", e)) };
+        let answer = self.within(Operation::Delete, send).await?;
+        for error in answer.errors.unwrap_or_default() {
+            let key = error.key.unwrap_or_default();
+            let key = key.strip_prefix(&self.prefix).unwrap_or(&key).to_owned();
+            let why = self.place.coded(&key, error.code.as_deref(), None, error.message.as_deref());
+            if !matches!(why, BlobError::NotFound { .. }) {
+                failed.push((key, why));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl BlobStore for S3Store {
+    async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
+        self.upload(Operation::Put, key, payload, None).await
+    }
+
+    async fn put_new(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
+        self.upload(Operation::PutNew, key, payload, Some("*")).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, BlobError> {
+        let full_key = self.key(key)?;
+        let wanted = check_range(key, &range)?;
+        let bounds = format!("bytes={}-{}", range.start, range.end - 1);
+        let request = self.client.get_object().bucket(&self.place.bucket).key(full_key).range(bounds);
+        self.within(Operation::GetRange, async {
+            let answer = request.send().await.map_err(|e| match self.place.error(key, e) {
+                // The object ends before the range starts.
+                BlobError::ShortRead { .. } => {
+                    BlobError::ShortRead { key: key.to_owned(), position: range.start, wanted, found: 0 }
+                }
+                other => other,
+            })?;
+            let found = answer.content_length.and_then(|l| u64::try_from(l).ok()).unwrap_or_default();
+            // Without a range in the answer it is the whole object, which is the right one only from its start.
+            let starts_at = answer.content_range.as_deref().map_or(Some(0), range_start);
+            if found != wanted || starts_at != Some(range.start) {
+                return Err(BlobError::ShortRead { key: key.to_owned(), position: range.start, wanted, found });
+            }
+            read(key, range.start, wanted, answer).await
+        })
+        .await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, BlobError> {
+        let request = self.client.get_object().bucket(&self.place.bucket).key(self.key(key)?);
+        self.within(Operation::Get, async {
+            let answer = request.send().await.map_err(|e| self.place.error(key, e))?;
+            let size = answer.content_length.and_then(|l| u64::try_from(l).ok());
+            let size = size.ok_or_else(|| BlobError::Unknown(format!("no length of {key} in the answer")))?;
+            check_size(key, size, GET_MAX_BYTES)?;
+            read(key, 0, size, answer).await
+        })
+        .await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, BlobError> {
+        let request = self.client.head_object().bucket(&self.place.bucket).key(self.key(key)?);
+        let send = async { request.send().await.map_err(|e| self.place.error(key, e)) };
+        let answer = self.within(Operation::Head, send).await?;
+        let size = answer.content_length.and_then(|l| u64::try_from(l).ok());
+        let size = size.ok_or_else(|| BlobError::Unknown(format!("no length of {key} in the answer")))?;
+        Ok(ObjectMeta { key: key.to_owned(), size, modified_ms: millis(answer.last_modified) })
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>, BlobError> {
+        check_prefix(prefix)?;
+        let mut found: Vec<ObjectMeta> = Vec::new();
+        while found.len() < limit {
+            let page = (limit - found.len()).min(PAGE_MAX_KEYS);
+            let from = found.last().map(|meta| meta.key.clone()).or_else(|| after.map(str::to_owned));
+            let (objects, more) = self.list_page(prefix, from.as_deref(), page).await?;
+            let stands_still = objects.is_empty();
+            found.extend(objects);
+            if !more || stands_still {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn delete_many(&self, keys: &[String]) -> Result<Vec<(String, BlobError)>, BlobError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut failed = Vec::new();
+        for page in keys.chunks(PAGE_MAX_KEYS) {
+            self.delete_page(page, &mut failed).await?;
+        }
+        Ok(failed)
+    }
+}
+
+async fn load(options: &S3Options) -> aws_config::SdkConfig {
+    let named = options.region.clone().map(Region::new);
+    // The machine's own region is asked last, and only on AWS: elsewhere the question is answered by a timeout.
+    let configured = RegionProviderChain::first_try(named)
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new());
+    let region = match options.endpoint {
+        Some(_) => configured.or_else(DEFAULT_REGION),
+        None => configured.or_default_provider().or_else(DEFAULT_REGION),
+    };
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(region);
+    if let Some(endpoint) = &options.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Some((access_key, secret)) = &options.credentials {
+        loader = loader.credentials_provider(Credentials::new(access_key, secret, None, None, "options"));
+    }
+    loader.load().await
+}
+
+/// A body that gives the payload's chunks as they are, again from the start if the SDK asks again.
+fn body(payload: Payload) -> ByteStream {
+    ByteStream::new(SdkBody::retryable(move || {
+        SdkBody::from_body_1_x(Chunks { payload: payload.clone(), next: 0, left: payload.len() })
+    }))
+}
+
+struct Chunks {
+    payload: Payload,
+    next: usize,
+    left: u64,
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.payload.chunks().get(self.next).cloned();
+        self.next += 1;
+        self.left -= chunk.as_ref().map_or(0, |c| c.len() as u64);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// The body of an answer, which must have `wanted` bytes, in one buffer of just that size.
+async fn read(key: &str, position: u64, wanted: u64, mut answer: GetObjectOutput) -> Result<Bytes, BlobError> {
+    let capacity = usize::try_from(wanted).map_err(|e| BlobError::Invalid(e.to_string()))?;
+    let mut bytes = BytesMut::with_capacity(capacity);
+    let broke = |e: &dyn std::error::Error| {
+        BlobError::Unknown(format!("the answer for {key} broke off: {}", answer::whole_text(e)))
+    };
+    while let Some(chunk) = answer.body.try_next().await.map_err(|e| broke(&e))? {
+        if bytes.len() + chunk.len() > capacity {
+            break;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    if bytes.len() != capacity {
+        return Err(BlobError::ShortRead { key: key.to_owned(), position, wanted, found: bytes.len() as u64 });
+    }
+    Ok(bytes.freeze())
+}
+
+/// Where the range of `bytes 5-9/100` starts.
+fn range_start(content_range: &str) -> Option<u64> {
+    content_range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
+}
+
+fn millis(at: Option<DateTime>) -> i64 {
+    at.and_then(|at| at.to_millis().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_bucket_and_prefix() {
+        let read = |url| S3Options::from_url(url).map(|o| (o.bucket, o.prefix));
+        let pair = |a: &str, b: &str| Ok((a.to_owned(), b.to_owned()));
+        assert_eq!(read("s3://data"), pair("data", ""));
+        assert_eq!(read("s3://data/"), pair("data", ""));
+        assert_eq!(read("s3://data/cells/one/"), pair("data", "cells/one"));
+        for bad in ["data", "s3://", "s3:///x", "s3://b/../x", "s3://b//x", "https://b"] {
+            assert!(matches!(read(bad), Err(BlobError::Invalid(text)) if text.contains("--bucket")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut options = S3Options::new("b");
+        options.credentials = Some(("AKIDCANARY".to_owned(), "SECRETCANARY".to_owned()));
+        assert!(!format!("{options:?}").contains("CANARY"));
+    }
+
+    #[test]
+    fn ranges_of_answers_are_read() {
+        assert_eq!(range_start("bytes 5-9/100"), Some(5));
+        assert_eq!(range_start("bytes */100"), None);
+        assert_eq!(range_start("items 5-9/100"), None);
+    }
+
+    #[tokio::test]
+    async fn a_body_gives_the_chunks_themselves_and_can_be_read_again() {
+        let chunk = Bytes::from(vec![1; 100]);
+        let payload = Payload::new([chunk.clone(), Bytes::from_static(b"end")]);
+        let body = body(payload).into_inner();
+        assert_eq!(body.content_length(), Some(103));
+        for attempt in [body.try_clone().unwrap(), body] {
+            let mut stream = ByteStream::new(attempt);
+            let first = stream.try_next().await.unwrap().unwrap();
+            assert_eq!(first.as_ptr(), chunk.as_ptr(), "copied");
+            assert_eq!(stream.try_next().await.unwrap().unwrap(), "end");
+            assert!(stream.try_next().await.unwrap().is_none());
+        }
+    }
+}
