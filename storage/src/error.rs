@@ -95,6 +95,7 @@ impl Classify for ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::Operation;
 
     #[test]
     fn only_unknown_stays_unknown() {
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(WriteError::from(SubmitError::Closed).class(), ErrorClass::Closed);
         let away = WriteError::from(SubmitError::Unavailable("no answer".into()));
         assert_eq!(away.class(), ErrorClass::Retry);
-        let timeout = BlobError::Timeout { operation: "put", after: std::time::Duration::from_secs(1) };
+        let timeout = BlobError::Timeout { operation: Operation::Put, after: std::time::Duration::from_secs(1) };
         assert_eq!(WriteError::Storage(timeout).class(), ErrorClass::Retry, "an unacknowledged PUT commits nothing");
     }
 }

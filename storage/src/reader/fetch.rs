@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::is_gone;
 use super::locate::Located;
 use super::plan::{RangePlan, plan};
-use crate::blob::{BlobError, BlobStore};
+use crate::blob::{BlobError, BlobStore, Operation};
 use crate::cache::block::{Block, BlockKey, Trust};
 use crate::cache::blocks::BlockCache;
 use crate::cache::single_flight::{Awaited, Loaded, SingleFlight};
@@ -157,7 +157,7 @@ impl Fetcher {
         let within = self.options.deadline;
         let loaded = timeout(within, self.get_checked(&plan, &wanted)).await;
         loaded.unwrap_or_else(|_| {
-            let late = ReadError::Storage(BlobError::Timeout { operation: "get", after: within });
+            let late = ReadError::Storage(BlobError::Timeout { operation: Operation::GetRange, after: within });
             wanted.iter().map(|_| Err(late.clone())).collect()
         })
     }

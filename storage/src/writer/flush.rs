@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::cut::{Answered, CutReason, Decision, View, decide};
 use super::open::{OpenSegment, Waiting};
 use super::{Books, Desk};
-use crate::blob::BlobError;
+use crate::blob::{BlobError, Operation};
 use crate::cache::tail::StagedSegment;
 use crate::error::WriteError;
 use crate::metrics::{AnswerLabel, CutLabel};
@@ -207,7 +207,7 @@ impl Desk {
         let (put, staged) = tokio::join!(timeout_at(deadline, self.parts.blobs.put(&key, built.payload)), async {
             StagedSegment::copy(&built.commit, &built.runs)
         });
-        put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: "put", after: began.elapsed() }))?;
+        put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: Operation::Put, after: began.elapsed() }))?;
         crash_here("writer::after_put");
         let at = Instant::now();
         self.parts.metrics.upload_seconds.observe((at - began).as_secs_f64());
