@@ -18,7 +18,7 @@ pub struct Context {
     /// The version of the request; the answer is encoded in the same.
     pub version: i16,
     /// The client's name for itself, from the request header; empty if it gave none.
-    pub client_id: String,
+    pub client_id: Arc<str>,
 }
 
 /// One connection as handlers see it.

@@ -5,6 +5,7 @@ pub mod context;
 pub mod dispatch;
 pub mod limits;
 pub mod metrics;
+pub mod net;
 pub mod options;
 pub mod services;
 pub mod wire;

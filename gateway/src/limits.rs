@@ -4,13 +4,46 @@ use std::time::Duration;
 
 /// Largest frame of any kind, bytes (Kafka's `socket.request.max.bytes`).
 pub const FRAME_BYTES_MAX: usize = 100 << 20;
-/// Largest frame of an API that names no cap of its own, bytes.
+/// Largest frame of an API that names no cap of its own, bytes. A decoded request may take twelve times its frame
+/// (`wire::guard`), so only what carries records or a group's assignments is given more.
 pub const FRAME_BYTES: usize = 2 << 20;
+/// Largest frame of the APIs that carry what a whole group has to say, bytes: JoinGroup, SyncGroup, offset commits.
+pub const FRAME_BYTES_GROUP: usize = 16 << 20;
 /// Largest frame before the client has authenticated, bytes (Kafka's `sasl.server.max.receive.size`).
 pub const FRAME_BYTES_UNAUTHENTICATED: usize = 512 << 10;
+/// First piece of buffer a connection gets, bytes; most requests fit.
+pub const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Most buffer a frame gets ahead of the bytes that have come, bytes; beyond it the buffer doubles with what arrives.
+pub const READ_AHEAD_BYTES: usize = 256 << 10;
+/// Bytes of requests held by all connections together; past it sockets are not read.
+pub const REQUEST_MEMORY_BYTES: usize = 512 << 20;
+/// Bytes of answers held by all connections together; past it answers wait to be made.
+pub const ANSWER_MEMORY_BYTES: usize = 1 << 30;
+/// Answers below this are too small to be counted, bytes.
+pub const ANSWER_UNCOUNTED_BYTES: usize = 64 << 10;
 /// Requests of one connection that may be begun and unanswered at once.
-pub const IN_FLIGHT_PER_CONNECTION: usize = 100;
-/// A frame must be whole this long after its first byte.
+pub const IN_FLIGHT_PER_CONNECTION: u32 = 100;
+/// Chunks given to one vectored write.
+pub const WRITE_CHUNKS: usize = 64;
+/// Connections at once, of all listeners together.
+pub const CONNECTIONS: usize = 16_384;
+/// Connections at once from one IPv4 address or one IPv6 /64.
+pub const CONNECTIONS_PER_ADDRESS: usize = 4_096;
+/// Connections the system may hold for us before we accept them.
+pub const ACCEPT_BACKLOG: u32 = 1_024;
+/// Wait after the first failed accept (out of file descriptors, say); doubles up to [`ACCEPT_BACKOFF_MAX`].
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+/// Longest wait between failed accepts.
+pub const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// A silent connection is probed after this long.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+/// A frame must be whole this long after its first byte, time spent waiting for memory not counted.
 pub const FRAME_DEADLINE: Duration = Duration::from_secs(30);
-/// A connection without a request for this long is closed (Kafka's `connections.max.idle.ms`).
+/// A connection with nothing to do for this long is closed (Kafka's `connections.max.idle.ms`).
 pub const IDLE_DEADLINE: Duration = Duration::from_secs(600);
+/// An answer must be taken by the client within this and the time of [`ANSWER_BYTES_PER_SECOND`].
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Slowest client that still gets a large answer, bytes a second.
+pub const ANSWER_BYTES_PER_SECOND: usize = 64 << 10;
+/// How long a stopping gateway waits for what is in flight.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);

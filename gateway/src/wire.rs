@@ -2,3 +2,9 @@
 
 pub mod answer;
 pub mod error_code;
+pub mod fetch_answer;
+pub mod guard;
+pub mod header;
+pub mod old_produce;
+pub mod shape;
+pub mod shapes;

@@ -9,7 +9,9 @@ use kafka_protocol::protocol::Decodable;
 
 use super::handler::{Handler, Pending, Reply, Turn};
 use crate::context::Context;
-use crate::wire::answer::{Encoded, encode};
+use crate::net::request::{Begun, End};
+use crate::wire::answer::encode;
+use crate::wire::guard;
 
 /// One line of the table.
 #[derive(Debug)]
@@ -25,31 +27,12 @@ pub struct Entry {
     begin: Begin,
 }
 
-type Begin = for<'a> fn(&'a Context, i32, Bytes) -> BoxFuture<'a, Result<Begun, Malformed>>;
+type Begin = fn(Context, i32, Bytes) -> BoxFuture<'static, Result<Begun, Undecodable>>;
 
-/// A request that has begun.
-pub enum Begun {
-    /// And ended.
-    Ready(End),
-    /// And will end.
-    Later(BoxFuture<'static, End>),
-}
-
-/// How a request ended, as bytes.
-#[derive(Debug)]
-pub enum End {
-    /// With an answer, counted under this error code.
-    Answer(Encoded, i16),
-    /// With nothing to send.
-    Silence,
-    /// With nothing to send and the connection closed; the text is logged.
-    Close(String),
-}
-
-/// The body is not what its API and version say; the connection closes, as on a Kafka broker.
+/// The body is not what its API and version say.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Malformed(String);
+pub struct Undecodable(String);
 
 impl Entry {
     /// The line of one handler.
@@ -57,27 +40,38 @@ impl Entry {
         Self { key: H::KEY, versions: H::VERSIONS, max_frame: H::MAX_FRAME, turn: H::TURN, begin: begin::<H> }
     }
 
-    /// Decodes `body` and begins the request.
+    /// Kafka's name of the API.
+    pub fn name(&self) -> &'static str {
+        guard::shape(self.key as i16).map_or("unknown", |shape| shape.name)
+    }
+
+    /// Decodes `body`, which has passed the guard, and begins the request.
     ///
     /// # Errors
     /// When the body does not decode.
-    pub async fn begin(&self, context: &Context, correlation_id: i32, body: Bytes) -> Result<Begun, Malformed> {
-        (self.begin)(context, correlation_id, body).await
+    pub fn begin(
+        &self,
+        context: Context,
+        correlation_id: i32,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Begun, Undecodable>> {
+        (self.begin)(context, correlation_id, body)
     }
 }
 
 fn begin<H: Handler>(
-    context: &Context,
+    context: Context,
     correlation_id: i32,
     mut body: Bytes,
-) -> BoxFuture<'_, Result<Begun, Malformed>> {
+) -> BoxFuture<'static, Result<Begun, Undecodable>> {
     Box::pin(async move {
         let version = context.version;
-        let request = H::Request::decode(&mut body, version).map_err(|error| Malformed(format!("{error}")))?;
+        let request = H::Request::decode(&mut body, version).map_err(|error| Undecodable(format!("{error}")))?;
         if !body.is_empty() {
-            return Err(Malformed(format!("{} bytes behind the request", body.len())));
+            return Err(Undecodable(format!("{} bytes were not understood", body.len())));
         }
-        Ok(match H::begin(context, request).await {
+        drop(body);
+        Ok(match H::begin(&context, request).await {
             Pending::Ready(reply) => Begun::Ready(end::<H>(reply, version, correlation_id)),
             Pending::Later(reply) => {
                 Begun::Later(Box::pin(async move { end::<H>(reply.await, version, correlation_id) }))
@@ -88,10 +82,13 @@ fn begin<H: Handler>(
 
 fn end<H: Handler>(reply: Reply<H::Response>, version: i16, correlation_id: i32) -> End {
     match reply {
-        Reply::Answer(response) => match encode(H::KEY, version, correlation_id, &response) {
-            Ok(encoded) => End::Answer(encoded, H::error_code(&response)),
-            Err(error) => End::Close(format!("the answer cannot be encoded: {error}")),
-        },
+        Reply::Answer(response) => {
+            let error = H::error_code(&response);
+            match encode(H::KEY, version, correlation_id, response) {
+                Ok(encoded) => End::Answer(encoded, error),
+                Err(error) => End::Close(format!("the answer cannot be encoded in version {version}: {error}")),
+            }
+        }
         Reply::Silence => End::Silence,
         Reply::Close(why) => End::Close(why.to_owned()),
     }

@@ -41,14 +41,7 @@ pub fn advertised() -> &'static [Advertised] {
 fn advertise(entry: &Entry) -> Advertised {
     // librdkafka switches compression off unless version 0 of Produce is told (KAFKA-18659), as Kafka itself does.
     let min = if entry.key == ApiKey::Produce { 0 } else { *entry.versions.start() };
-    Advertised { key: entry.key as i16, name: name(entry.key), min, max: *entry.versions.end() }
-}
-
-/// Kafka's name of an API.
-fn name(key: ApiKey) -> &'static str {
-    static NAMES: LazyLock<Vec<(ApiKey, String)>> =
-        LazyLock::new(|| TABLE.iter().map(|entry| (entry.key, format!("{:?}", entry.key))).collect());
-    NAMES.iter().find(|(known, _)| *known == key).map_or("unknown", |(_, name)| name)
+    Advertised { key: entry.key as i16, name: entry.name(), min, max: *entry.versions.end() }
 }
 
 #[cfg(test)]
