@@ -12,5 +12,7 @@ pub mod reader;
 #[cfg(test)]
 mod sample;
 pub mod segment;
+#[cfg(test)]
+mod testbed;
 pub mod upkeep;
 pub mod writer;

@@ -13,6 +13,7 @@
 pub mod budget;
 pub mod cut;
 mod flush;
+mod gaps;
 mod open;
 pub mod ticket;
 
@@ -41,6 +42,8 @@ use crate::error::WriteError;
 use crate::metrics::WriterMetrics;
 use crate::options::WriterOptions;
 
+/// Most batches of a segment; keeps its commit far below the journal's caps however small the batches are.
+const SEGMENT_BATCHES_MAX: usize = 65_536;
 /// Most objects of failed uploads that are remembered for the sweep; what is beyond is found by listing, once this session
 /// is over.
 const LEFTOVERS_MAX: usize = 65_536;
@@ -161,7 +164,11 @@ impl Writer {
             }
             let bytes: usize = submissions.iter().map(|submission| submission.batch.len()).sum();
             let target = self.desk.parts.options.segment_bytes;
-            if let Some(full) = books.open.take_if(|open| open.bytes() > 0 && open.bytes() + bytes > target) {
+            let has_no_room = |open: &mut OpenSegment| {
+                let batches = open.builder.batches() + submissions.len();
+                open.bytes() > 0 && (open.bytes() + bytes > target || batches > SEGMENT_BATCHES_MAX)
+            };
+            if let Some(full) = books.open.take_if(has_no_room) {
                 books.full.push_back(full);
             }
             let open = books.open.get_or_insert_with(|| OpenSegment::new(Instant::now()));
@@ -220,3 +227,6 @@ impl Desk {
         self.parts.metrics.leftovers.set(books.leftovers.len() as i64);
     }
 }
+
+#[cfg(test)]
+mod tests;

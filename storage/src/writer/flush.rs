@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::cut::{Answered, CutReason, Decision, View, decide};
+use super::gaps::Gaps;
 use super::open::{OpenSegment, Waiting};
 use super::{Books, Desk};
 use crate::blob::{BlobError, Operation};
@@ -71,7 +72,7 @@ struct UnderWay {
     flight: u64,
     object: ObjectId,
     requests: Vec<Waiting>,
-    upload: JoinHandle<Result<Uploaded, BlobError>>,
+    upload: JoinHandle<Result<Uploaded, NotStored>>,
     commit_by: Instant,
 }
 
@@ -83,12 +84,21 @@ struct Uploaded {
     at: Instant,
 }
 
+/// A segment that is not durable, or not known to be.
+#[derive(Debug)]
+struct NotStored {
+    error: BlobError,
+    partitions: Vec<PartitionCommit>,
+}
+
 /// A segment whose commit has its place in the journal's order.
 #[derive(Debug)]
 struct Committing {
     flight: u64,
     object: ObjectId,
     partitions: Vec<PartitionCommit>,
+    /// Which of the batches are not part of the commit; see [`Gaps`].
+    held: Option<Vec<Vec<bool>>>,
     requests: Vec<Waiting>,
     ticket: Ticket,
     commit_by: Instant,
@@ -195,19 +205,24 @@ impl Desk {
         builder: SegmentBuilder,
         object: ObjectId,
         deadline: Instant,
-    ) -> Result<Uploaded, BlobError> {
+    ) -> Result<Uploaded, NotStored> {
         let began = Instant::now();
         let name_of = |topic| {
             self.parts.metadata.read(|state| state.topics().get(topic).map(|topic| topic.name().as_str().to_owned()))
         };
-        let built = builder.finish(object, self.parts.clock.now_ms(), name_of);
-        let built = built.ok_or_else(|| BlobError::Invalid("a segment would be larger than 4 GiB".into()))?;
+        let built = builder.finish(object, self.parts.clock.now_ms(), name_of).ok_or_else(|| NotStored {
+            error: BlobError::Invalid("a segment would be larger than 4 GiB".into()),
+            partitions: Vec::new(),
+        })?;
         let key = object.key();
         crash_here("writer::before_put");
         let (put, staged) = tokio::join!(timeout_at(deadline, self.parts.blobs.put(&key, built.payload)), async {
             StagedSegment::copy(&built.commit, &built.runs)
         });
-        put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: Operation::Put, after: began.elapsed() }))?;
+        let put = put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: Operation::Put, after: began.elapsed() }));
+        if let Err(error) = put {
+            return Err(NotStored { error, partitions: built.commit.partitions });
+        }
         crash_here("writer::after_put");
         let at = Instant::now();
         self.parts.metrics.upload_seconds.observe((at - began).as_secs_f64());
@@ -235,14 +250,17 @@ impl Desk {
 
 /// Commits segments in the order of their cuts, whatever the order in which their uploads end.
 async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, committed: mpsc::Sender<Committing>) {
+    let mut gaps = Gaps::default();
     while let Some(UnderWay { flight, object, requests, upload, commit_by }) = cut.recv().await {
-        let uploaded =
-            upload.await.unwrap_or_else(|ended| Err(BlobError::Unknown(format!("the upload ended: {ended}"))));
-        let Uploaded { commit, staged, at } = match uploaded {
+        let uploaded = upload.await.unwrap_or_else(|ended| {
+            Err(NotStored { error: BlobError::Unknown(format!("the upload ended: {ended}")), partitions: Vec::new() })
+        });
+        let Uploaded { mut commit, staged, at } = match uploaded {
             Ok(uploaded) => uploaded,
-            Err(error) => {
+            Err(NotStored { error, partitions }) => {
                 // Nothing was committed and nothing will be, whatever became of the object.
                 tracing::warn!(%object, %error, requests = requests.len(), "a segment was not stored");
+                gaps.note(&partitions, Instant::now());
                 desk.leave_behind(object);
                 desk.fail(flight, requests, &WriteError::Storage(error));
                 continue;
@@ -251,18 +269,20 @@ async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, com
         // Before the commit can be applied: whoever it wakes shall find the batches.
         desk.parts.tail.stage(staged);
         let partitions = commit.partitions.clone();
+        let held = gaps.hold_back(&mut commit, Instant::now());
         let queued = timeout_at(commit_by, desk.parts.metadata.enqueue(Command::CommitSegment(commit))).await;
         let queued =
             queued.unwrap_or_else(|_| Err(SubmitError::Unavailable("no place in the journal's queue in time".into())));
         match queued {
             Ok(ticket) => {
-                let next = Committing { flight, object, partitions, requests, ticket, commit_by, durable_at: at };
+                let next = Committing { flight, object, partitions, held, requests, ticket, commit_by, durable_at: at };
                 if committed.send(next).await.is_err() {
                     return;
                 }
             }
             Err(error) => {
                 tracing::warn!(%object, %error, requests = requests.len(), "a segment was not committed");
+                gaps.note(&partitions, Instant::now());
                 desk.parts.tail.forget(object);
                 desk.leave_behind(object);
                 desk.fail(flight, requests, &error.into());
@@ -274,11 +294,11 @@ async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, com
 /// Answers requests in the order of the commits.
 async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committing>) {
     while let Some(committing) = committed.recv().await {
-        let Committing { flight, object, partitions, requests, ticket, commit_by, durable_at } = committing;
+        let Committing { flight, object, partitions, held, requests, ticket, commit_by, durable_at } = committing;
         let outcome = timeout_at(commit_by, ticket).await.unwrap_or_else(|_| {
             Err(SubmitError::Unknown("the journal did not say in time whether it took the commit".into()))
         });
-        match decided(outcome, &partitions) {
+        match decided(outcome, &partitions, held.as_deref()) {
             Ok(outcomes) => {
                 crash_here("writer::before_answer");
                 desk.settle(object, &partitions, &outcomes);
@@ -304,28 +324,36 @@ async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committi
     }
 }
 
-/// The outcome of each batch, or the one error of them all.
+/// The outcome of each batch, or the one error of them all. Batches that were held back count as out of order.
 fn decided(
     outcome: Result<Outcome, SubmitError>,
     partitions: &[PartitionCommit],
+    held: Option<&[Vec<bool>]>,
 ) -> Result<Vec<Vec<BatchOutcome>>, WriteError> {
-    let fits = |outcomes: &[Vec<BatchOutcome>]| {
-        outcomes.len() == partitions.len()
-            && outcomes.iter().zip(partitions).all(|(decided, part)| decided.len() == part.batches.len())
-    };
-    match outcome? {
-        Outcome::Segment(outcomes) if fits(&outcomes) => Ok(outcomes),
-        Outcome::Refused(Refusal::SessionFenced) => Err(WriteError::Fenced),
+    let mut told = match outcome? {
+        Outcome::Segment(outcomes) => outcomes.into_iter().flatten(),
+        Outcome::Refused(Refusal::SessionFenced) => return Err(WriteError::Fenced),
         Outcome::Refused(refusal) => {
-            Err(WriteError::Journal(SubmitError::Unavailable(format!("the commit was refused: {refusal}").into())))
+            let reason = format!("the commit was refused: {refusal}").into();
+            return Err(WriteError::Journal(SubmitError::Unavailable(reason)));
         }
-        Outcome::Segment(_)
-        | Outcome::Done
+        Outcome::Done
         | Outcome::ProducerIds(_)
         | Outcome::LogStarts(_)
         | Outcome::GroupSaved { .. }
-        | Outcome::Offsets(_) => Err(WriteError::Unknown("the journal answered something else".into())),
+        | Outcome::Offsets(_) => return Err(WriteError::Unknown("the journal answered something else".into())),
+    };
+    let is_held = |part: usize, batch: usize| held.is_some_and(|held| held[part][batch]);
+    let mut outcomes = Vec::with_capacity(partitions.len());
+    for (number, part) in partitions.iter().enumerate() {
+        let of_batch = |batch| match is_held(number, batch) {
+            true => Some(BatchOutcome::Refused(Refusal::OutOfOrderSequence)),
+            false => told.next(),
+        };
+        let of_part: Option<Vec<BatchOutcome>> = (0..part.batches.len()).map(of_batch).collect();
+        outcomes.push(of_part.ok_or_else(|| WriteError::Unknown("the journal told too few outcomes".into()))?);
     }
+    Ok(outcomes)
 }
 
 fn find(

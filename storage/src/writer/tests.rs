@@ -1,0 +1,340 @@
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use metadata::class::{Classify, ErrorClass};
+use metadata::command::{BatchOutcome, Refusal};
+use metadata::journal::memory::AppendFault;
+use metadata::model::batch::ProducerStamp;
+use metadata::model::ids::ProducerId;
+use metadata::model::offset::Offset;
+use tokio::time::{Instant, advance};
+
+use super::*;
+use crate::options::Profile;
+use crate::sample::{batch_at, batch_of, partition};
+use crate::testbed::{Bed, PutFault, World, base_of, batches, read, records_of, submissions};
+
+const PUT: Duration = Duration::from_millis(60);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn options() -> WriterOptions {
+    WriterOptions::default()
+}
+
+fn stamped(sequence: i32) -> Vec<u8> {
+    let stamp = ProducerStamp { id: ProducerId(1), epoch: 0, base_sequence: sequence, transactional: false };
+    batch_at(&[5], sequence.cast_unsigned().into(), Some(stamp))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_gateway_acks_in_one_put() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().put_delay = PUT;
+    for _ in 0..3 {
+        let began = Instant::now();
+        bed.append(partition(1, 0), 1, 1).await;
+        assert!(began.elapsed() <= PUT + ms(10), "{:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Keeps `in_flight` requests outstanding for `lasting`, each sent `think` after an answer; tells how many were answered.
+async fn closed_loop(bed: &Bed, in_flight: usize, lasting: Duration, think: Duration) -> usize {
+    let until = Instant::now() + lasting;
+    let mut outstanding = FuturesOrdered::new();
+    let mut answered = 0;
+    loop {
+        while outstanding.len() < in_flight && Instant::now() < until {
+            outstanding.push_back(bed.submit(vec![(partition(1, 0), batch_of(1, 1))]));
+            tokio::time::sleep(think).await;
+        }
+        let Some(answer) = outstanding.next().await else { return answered };
+        base_of(answer);
+        answered += 1;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_with_five_in_flight_gets_five_requests_per_put() {
+    for think in [Duration::ZERO, Duration::from_micros(300)] {
+        let bed = Bed::new().await;
+        bed.topic(1, 1).await;
+        bed.world.stage.script().put_delay = PUT;
+        let lasting = Duration::from_secs(10);
+        let answered = closed_loop(&bed, 5, lasting, think).await;
+        let puts = bed.world.stage.script().put_count;
+        assert!(answered as f64 >= 0.9 * 5.0 * puts as f64, "{answered} requests in {puts} PUTs");
+        let possible = 5.0 * lasting.as_secs_f64() / (PUT + 5 * think).as_secs_f64();
+        assert!(answered as f64 >= 0.9 * possible, "{answered} of {possible} requests that the PUTs allow");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_gateway_keeps_to_its_put_budget() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().put_delay = ms(200);
+    let mut tickets = FuturesOrdered::new();
+    for _ in 0..10_000 {
+        tickets.push_back(bed.submit(vec![(partition(1, 0), batch_of(1, 1))]));
+        tokio::time::sleep(ms(1)).await;
+    }
+    while let Some(answer) = tickets.next().await {
+        base_of(answer);
+    }
+    let puts = bed.world.stage.script().put_count as f64;
+    assert!(puts <= options().put_budget * 10.5, "{puts} PUTs in 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn l8_offsets_come_in_submission_order_whatever_order_puts_complete_in() {
+    let bed = Bed::with(WriterOptions { segment_bytes: 1, ..options() }).await;
+    bed.topic(1, 2).await;
+    let slow = |n: u64| PutFault::Slow(ms(500 - 100 * n));
+    bed.world.stage.script().puts.extend((0..5).map(slow));
+    let tickets: Vec<_> = (0..5)
+        .map(|n| bed.submit(vec![(partition(1, 0), stamped(n)), (partition(1, 1), batch_of(2, n as u64))]))
+        .collect();
+    for (n, ticket) in tickets.into_iter().enumerate() {
+        let outcomes = ticket.await.unwrap();
+        let base = |records: i64| Offset::new(records * n as i64).unwrap();
+        let appended = |base| BatchOutcome::Appended { base, log_start: Offset::ZERO };
+        assert_eq!(outcomes, [appended(base(1)), appended(base(2))]);
+    }
+    assert_eq!(bed.world.stage.script().put_count, 5);
+    let found = batches(&read(&bed.cold_reader(), partition(1, 0), 0).await);
+    assert_eq!(found, (0..5).map(|n| (i64::from(n), records_of(&stamped(n)))).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn l8_a_new_producer_whose_first_put_fails_keeps_its_order() {
+    let bed = Bed::with(WriterOptions { segment_bytes: 1, ..options() }).await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().puts.push_back(PutFault::Refused);
+    let send = |n| bed.submit(vec![(partition(1, 0), stamped(n))]);
+    let tickets: Vec<_> = (0..5).map(send).collect();
+    let mut answers = Vec::new();
+    for ticket in tickets {
+        answers.push(ticket.await);
+    }
+    assert_eq!(answers[0].as_ref().unwrap_err().class(), ErrorClass::Retry);
+    for answer in &answers[1..] {
+        assert_eq!(answer, &Ok(vec![BatchOutcome::Refused(Refusal::OutOfOrderSequence)]));
+    }
+    let again: Vec<_> = (0..5).map(send).collect();
+    for (n, ticket) in again.into_iter().enumerate() {
+        assert_eq!(base_of(ticket.await), n as i64);
+    }
+    let found = batches(&read(&bed.cold_reader(), partition(1, 0), 0).await);
+    assert_eq!(found, (0..5).map(|n| (i64::from(n), records_of(&stamped(n)))).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn l1_an_ack_means_durable_and_applied() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    let mut acked = Vec::new();
+    for n in 0..20_u64 {
+        let batch = batch_of(1 + n as usize % 3, n);
+        let base = base_of(bed.submit(vec![(partition(1, 0), batch.clone())]).await);
+        acked.push((base, records_of(&batch)));
+        let known = bed.metadata.read(|state| state.log(partition(1, 0)).unwrap().high_watermark());
+        assert!(known.get() > base, "applied before it is acked");
+    }
+    assert_eq!(batches(&read(&bed.reader, partition(1, 0), 0).await), acked, "from the tail");
+    assert_eq!(batches(&read(&bed.cold_reader(), partition(1, 0), 0).await), acked, "from the bucket");
+    let other = bed.world.gateway(2, options()).await;
+    assert_eq!(batches(&read(&other.reader, partition(1, 0), 0).await), acked, "through another gateway");
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_a_put_that_failed_or_whose_answer_was_lost_is_never_visible() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    for fault in [PutFault::Refused, PutFault::AnswerLost, PutFault::Late(ms(100))] {
+        bed.world.stage.script().puts.push_back(fault.clone());
+        let error = bed.submit(vec![(partition(1, 0), batch_of(1, 1))]).await.unwrap_err();
+        assert!(matches!(error, WriteError::Storage(_)), "{error}");
+        assert_eq!(error.class(), ErrorClass::Retry, "{fault:?} is a definite failure");
+    }
+    tokio::time::sleep(ms(200)).await;
+    assert_eq!(bed.append(partition(1, 0), 1, 2).await, 0);
+    assert_eq!(batches(&read(&bed.cold_reader(), partition(1, 0), 0).await), [(0, records_of(&batch_of(1, 2)))]);
+    assert_eq!(bed.writer.take_leftovers(Instant::now(), 10).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l9_a_bucket_away_gives_retriable_errors_in_bounded_time_and_recovers() {
+    let memory = 10_000;
+    let bed = Bed::with(WriterOptions { memory_bytes: memory, ..options() }).await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().is_away = true;
+    let batch = batch_of(10, 1);
+    let fit = memory / batch.len();
+    let mut tickets = FuturesOrdered::new();
+    for _ in 0..fit {
+        tickets.push_back(bed.submit(vec![(partition(1, 0), batch.clone())]));
+    }
+    assert!(bed.writer.admit(batch.len()).now_or_never().is_none(), "memory is capped: the next one waits");
+    let began = Instant::now();
+    while let Some(answer) = tickets.next().await {
+        assert_eq!(answer.unwrap_err().class(), ErrorClass::Retry);
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "within request.timeout.ms: {:?}", began.elapsed());
+    bed.world.stage.script().is_away = false;
+    let began = Instant::now();
+    assert_eq!(bed.append(partition(1, 0), 1, 7).await, 0);
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l9_a_journal_away_gives_bounded_answers_and_recovers() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    bed.world.journal.set_away(true);
+    let began = Instant::now();
+    let error = bed.submit(vec![(partition(1, 0), stamped(0))]).await.unwrap_err();
+    assert!(matches!(error.class(), ErrorClass::Retry | ErrorClass::Unknown), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    bed.world.journal.set_away(false);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let answer = bed.submit(vec![(partition(1, 0), stamped(0))]).await.unwrap();
+    let is_first = |outcome: &BatchOutcome| match outcome {
+        BatchOutcome::Appended { base, .. } | BatchOutcome::Duplicate { base, .. } => *base == Offset::ZERO,
+        BatchOutcome::Refused(_) => false,
+    };
+    assert!(answer.iter().all(is_first), "stored once, at its place: {answer:?}");
+    assert_eq!(batches(&read(&bed.cold_reader(), partition(1, 0), 0).await).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l4_a_lost_answer_of_the_journal_changes_nothing() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    for fault in [AppendFault::AnswerLost, AppendFault::RequestLost, AppendFault::Late] {
+        bed.world.journal.script([fault]);
+        bed.append(partition(1, 0), 1, 1).await;
+    }
+    let found = batches(&read(&bed.cold_reader(), partition(1, 0), 0).await);
+    assert_eq!(found.iter().map(|(base, _)| *base).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l6_a_fenced_gateway_commits_nothing() {
+    let world = World::default();
+    let (old, new) = (world.gateway(1, options()).await, world.gateway(2, options()).await);
+    new.topic(1, 1).await;
+    world.stage.script().puts.push_back(PutFault::Slow(ms(500)));
+    old.metadata.barrier().await.unwrap();
+    let ticket = old.submit(vec![(partition(1, 0), batch_of(1, 1))]);
+    tokio::time::sleep(ms(100)).await;
+    new.metadata.barrier().await.unwrap();
+    let (session, last_seen) = new.metadata.read(|state| {
+        let session = state.sessions().live().find(|session| session.id == old.metadata.session()).unwrap();
+        (session.id, session.last_lsn)
+    });
+    let expire = metadata::command::Command::ExpireSession { session, last_seen };
+    assert_eq!(new.metadata.submit(expire).await, Ok(metadata::command::Outcome::Done));
+    let error = ticket.await.unwrap_err();
+    assert_eq!(error, WriteError::Fenced);
+    assert_eq!(error.class(), ErrorClass::Retry);
+    assert_eq!(new.append(partition(1, 0), 1, 2).await, 0, "nothing was before it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_stores_and_answers_everything_and_then_refuses() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().put_delay = PUT;
+    let tickets: Vec<_> = (0..20).map(|n| bed.submit(vec![(partition(1, 0), batch_of(1, n))])).collect();
+    let late = bed.writer.admit(1).await.unwrap();
+    let waits = bed.writer.admit(options().memory_bytes);
+    tokio::pin!(waits);
+    assert!((&mut waits).now_or_never().is_none());
+    bed.writer.shutdown().await;
+    for (n, ticket) in tickets.into_iter().enumerate() {
+        assert_eq!(base_of(ticket.now_or_never().expect("answered before shutdown returns")), n as i64);
+    }
+    assert_eq!(waits.await.unwrap_err(), WriteError::Closed);
+    assert_eq!(bed.writer.admit(1).await.unwrap_err(), WriteError::Closed);
+    let refused = bed.writer.submit(late, submissions(vec![(partition(1, 0), batch_of(1, 1))]));
+    assert_eq!(refused.await, Err(WriteError::Closed));
+    bed.writer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn admission_is_first_come_first_served_and_a_dropped_ticket_cancels_nothing() {
+    let bed = Bed::with(WriterOptions { memory_bytes: 1_000, ..options() }).await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().put_delay = PUT;
+    assert_eq!(bed.writer.admit(1_001).await.unwrap_err(), WriteError::TooLarge { bytes: 1_001, limit: 1_000 });
+    let permit = bed.writer.admit(900).await.unwrap();
+    drop(bed.writer.submit(permit, submissions(vec![(partition(1, 0), batch_of(1, 1))])));
+    let (large, small) = (bed.writer.admit(200), bed.writer.admit(50));
+    tokio::pin!(large, small);
+    assert!((&mut large).now_or_never().is_none());
+    assert!((&mut small).now_or_never().is_none(), "a small request does not overtake a large one");
+    let (_large, _small) = (large.await.unwrap(), small.await.unwrap());
+    let end = bed.metadata.read(|state| state.log(partition(1, 0)).unwrap().high_watermark().get());
+    assert_eq!(end, 1, "the unheard request took its course");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_watcher_is_woken_for_is_in_the_tail() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    let mut watch = bed.metadata.watch([partition(1, 0)].into_iter());
+    let ticket = bed.submit(vec![(partition(1, 0), batch_of(2, 1))]);
+    watch.changed().await;
+    let found = read(&bed.reader, partition(1, 0), 0).await;
+    assert_eq!(batches(&found), [(0, records_of(&batch_of(2, 1)))]);
+    ticket.await.unwrap();
+    assert_eq!(bed.world.stage.script().get_count, 0, "the bucket was not asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_segments_go_without_waiting_and_large_requests_go_alone() {
+    let batch = batch_of(1, 1);
+    let bed = Bed::with(WriterOptions { segment_bytes: batch.len() * 2, ..options() }).await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().put_delay = PUT;
+    let began = Instant::now();
+    let tickets: Vec<_> = (0..8).map(|_| bed.submit(vec![(partition(1, 0), batch.clone())])).collect();
+    let large = bed.submit(vec![(partition(1, 0), batch_of(100, 1))]);
+    for ticket in tickets {
+        ticket.await.unwrap();
+    }
+    assert_eq!(base_of(large.await), 8);
+    assert!(began.elapsed() < PUT * 2, "side by side");
+    assert_eq!(bed.objects().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_request_and_an_unknown_topic_are_answered() {
+    let bed = Bed::new().await;
+    let permit = bed.writer.admit(0).await.unwrap();
+    assert_eq!(bed.writer.submit(permit, Vec::new()).await, Ok(Vec::new()));
+    let answer = bed.submit(vec![(partition(9, 0), batch_of(1, 1))]).await;
+    assert_eq!(answer, Ok(vec![BatchOutcome::Refused(Refusal::UnknownTopic)]));
+    advance(ms(1)).await;
+}
+
+#[test]
+fn profiles_differ_in_the_three_numbers_only() {
+    let (fast, slow) = (WriterOptions::of(Profile::Realtime), WriterOptions::of(Profile::Throughput));
+    assert!(fast.linger_max < slow.linger_max && fast.put_budget > slow.put_budget);
+    assert_eq!(
+        WriterOptions {
+            linger_max: slow.linger_max,
+            segment_bytes: slow.segment_bytes,
+            put_budget: slow.put_budget,
+            ..fast
+        },
+        slow
+    );
+}
