@@ -131,3 +131,6 @@ impl Reader {
 fn is_gone(error: &ReadError) -> bool {
     matches!(error, ReadError::Storage(BlobError::NotFound { .. }))
 }
+
+#[cfg(test)]
+mod tests;
