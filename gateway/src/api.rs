@@ -2,6 +2,9 @@
 
 pub mod advertised;
 pub mod cluster;
+pub mod configs;
+pub mod data;
 pub mod entry;
 pub mod handler;
 pub mod table;
+pub mod topics;

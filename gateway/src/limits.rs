@@ -47,3 +47,13 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 pub const ANSWER_BYTES_PER_SECOND: usize = 64 << 10;
 /// How long a stopping gateway waits for what is in flight.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+/// Longest a produce waits for its commit, whatever the client says.
+pub const PRODUCE_DEADLINE: Duration = Duration::from_secs(300);
+/// Longest a fetch waits for records, whatever the client says.
+pub const FETCH_WAIT: Duration = Duration::from_secs(300);
+/// Longest an admin request waits for the journal, whatever the client says.
+pub const ADMIN_WAIT: Duration = Duration::from_secs(60);
+/// Most bytes a compressed batch may inflate to while it is checked.
+pub const INFLATED_BATCH_BYTES: usize = 128 << 20;
+/// The one leader epoch of every partition: a log here never changes hands.
+pub const LEADER_EPOCH: i32 = 0;

@@ -5,6 +5,7 @@
 
 pub mod kafka;
 pub mod load;
+pub mod storage;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::load::OptionsError;
+use self::storage::StorageSection;
 
 /// Everything a gateway is told at start.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +47,8 @@ pub struct Options {
     pub log: String,
     /// Settings by Kafka's broker names, such as `num.partitions`; see the table below.
     pub kafka: BTreeMap<String, String>,
+    /// How segments are cut, what is cached, when upkeep runs.
+    pub storage: StorageSection,
 }
 
 /// How log lines are written.
@@ -73,6 +77,7 @@ impl Default for Options {
             log_format: LogFormat::Text,
             log: "info".into(),
             kafka: BTreeMap::new(),
+            storage: StorageSection::default(),
         }
     }
 }
@@ -110,6 +115,7 @@ impl Options {
             }
             _ => return Err(wrong("journal", "must be `sqlite`")),
         }
+        self.storage.writer()?;
         kafka::validate(&self.kafka)
     }
 

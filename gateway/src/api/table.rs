@@ -6,10 +6,46 @@ use kafka_protocol::messages::ApiKey;
 
 use super::advertised::Advertised;
 use super::cluster::api_versions::ApiVersions;
+use super::cluster::describe_cluster::DescribeCluster;
+use super::cluster::describe_log_dirs::DescribeLogDirs;
+use super::cluster::describe_topic_partitions::DescribeTopicPartitions;
+use super::cluster::metadata::Metadata;
+use super::configs::alter_configs::AlterConfigs;
+use super::configs::describe_configs::DescribeConfigs;
+use super::configs::incremental_alter_configs::IncrementalAlterConfigs;
+use super::data::describe_producers::DescribeProducers;
+use super::data::fetch::Fetch;
+use super::data::init_producer_id::InitProducerId;
+use super::data::list_offsets::ListOffsets;
+use super::data::offset_for_leader_epoch::OffsetForLeaderEpoch;
+use super::data::produce::Produce;
 use super::entry::Entry;
+use super::topics::create_partitions::CreatePartitions;
+use super::topics::create_topics::CreateTopics;
+use super::topics::delete_records::DeleteRecords;
+use super::topics::delete_topics::DeleteTopics;
 
 /// Every API this gateway answers.
-pub static TABLE: &[Entry] = &[Entry::of::<ApiVersions>()];
+pub static TABLE: &[Entry] = &[
+    Entry::of::<AlterConfigs>(),
+    Entry::of::<ApiVersions>(),
+    Entry::of::<CreatePartitions>(),
+    Entry::of::<CreateTopics>(),
+    Entry::of::<DeleteRecords>(),
+    Entry::of::<DeleteTopics>(),
+    Entry::of::<DescribeCluster>(),
+    Entry::of::<DescribeConfigs>(),
+    Entry::of::<DescribeLogDirs>(),
+    Entry::of::<DescribeProducers>(),
+    Entry::of::<DescribeTopicPartitions>(),
+    Entry::of::<Fetch>(),
+    Entry::of::<IncrementalAlterConfigs>(),
+    Entry::of::<InitProducerId>(),
+    Entry::of::<ListOffsets>(),
+    Entry::of::<Metadata>(),
+    Entry::of::<OffsetForLeaderEpoch>(),
+    Entry::of::<Produce>(),
+];
 
 /// Keys are small numbers: the place in [`TABLE`] of each.
 static PLACES: LazyLock<Vec<Option<usize>>> = LazyLock::new(|| {

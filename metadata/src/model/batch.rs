@@ -241,6 +241,34 @@ pub fn stamp_append_time(batch: &mut [u8], now_ms: i64) {
     seal(batch);
 }
 
+/// Says that the records carry the producer's times, the latest of them `max_timestamp`. The checksum is left stale.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn set_create_time(batch: &mut [u8], max_timestamp: i64) {
+    let attributes = i16::from_be_bytes(array(batch, ATTRIBUTES_AT)) & !LOG_APPEND_TIME_BIT;
+    batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+    batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max_timestamp.to_be_bytes());
+}
+
+/// Writes the number of the codec the records are in. The checksum is left stale.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn set_codec(batch: &mut [u8], codec: i16) {
+    let attributes = i16::from_be_bytes(array(batch, ATTRIBUTES_AT)) & !CODEC_MASK | (codec & CODEC_MASK);
+    batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+}
+
+/// Writes the length that the bytes have.
+///
+/// # Panics
+/// If `batch` is shorter than a header or longer than a batch can be.
+pub fn set_length(batch: &mut [u8]) {
+    let length = i32::try_from(batch.len() - LOG_OVERHEAD).expect("a batch is below 2 GiB");
+    batch[LENGTH_AT..EPOCH_AT].copy_from_slice(&length.to_be_bytes());
+}
+
 /// Renews the checksum after the covered bytes were changed.
 ///
 /// # Panics

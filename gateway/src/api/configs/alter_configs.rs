@@ -1,0 +1,66 @@
+//! AlterConfigs (33), versions 0-2: replaces all configs of topics; what is not named falls back to its default.
+//!
+//! Only topics: a gateway's own settings come from its configuration (INVALID_REQUEST). A resource changes as a whole or not
+//! at all.
+//!
+//! Source: Kafka's `ConfigurationControlManager`.
+
+use std::ops::RangeInclusive;
+
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::alter_configs_request::{AlterableConfig, AlterConfigsRequest};
+use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::change::{Change, apply, check_resource};
+use crate::api::handler::{Handler, Pending};
+use crate::context::Context;
+use crate::submit::Refused;
+use crate::wire::error_code::ErrorCode;
+
+/// The handler.
+pub struct AlterConfigs;
+
+impl Handler for AlterConfigs {
+    const KEY: ApiKey = ApiKey::AlterConfigs;
+    const VERSIONS: RangeInclusive<i16> = 0..=2;
+    type Request = AlterConfigsRequest;
+    type Response = AlterConfigsResponse;
+
+    async fn begin(context: &Context, request: AlterConfigsRequest) -> Pending<AlterConfigsResponse> {
+        let context = context.clone();
+        Pending::later(async move {
+            let mut responses = Vec::with_capacity(request.resources.len());
+            for resource in request.resources {
+                let answer = AlterConfigsResourceResponse::default()
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name.clone());
+                let changes = check_resource(resource.resource_type)
+                    .and_then(|()| resource.configs.iter().map(change).collect::<Result<Vec<_>, _>>());
+                let changed = match changes {
+                    Ok(changes) => apply(&context, &resource.resource_name, changes, true, request.validate_only).await,
+                    Err(refused) => Err(refused),
+                };
+                responses.push(match changed {
+                    Ok(()) => answer,
+                    Err(refused) => answer
+                        .with_error_code(refused.code.code())
+                        .with_error_message(Some(StrBytes::from_string(refused.message))),
+                });
+            }
+            AlterConfigsResponse::default().with_responses(responses)
+        })
+    }
+
+    fn error_code(response: &AlterConfigsResponse) -> i16 {
+        response.responses.iter().map(|resource| resource.error_code).find(|code| *code != 0).unwrap_or(0)
+    }
+}
+
+fn change(config: &AlterableConfig) -> Result<(String, Change), Refused> {
+    let name = config.name.to_string();
+    match &config.value {
+        Some(value) => Ok((name, Change::Set(value.to_string()))),
+        None => Err(Refused::new(ErrorCode::InvalidRequest, format!("Null value not supported for: {name}"))),
+    }
+}

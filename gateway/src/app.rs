@@ -1,0 +1,297 @@
+//! Builds every part once, in order, and stops them in reverse.
+
+pub mod store;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metadata::clock::SystemClock;
+use metadata::command::{AdvertisedListener, OpenSession};
+use metadata::handle::{Metadata, MetadataParts};
+use metadata::journal::sqlite::SqliteJournal;
+use metadata::metrics::JournalMetrics;
+use metadata::model::ids::NodeId;
+use metadata::options::MetadataOptions;
+use prometheus_client::registry::Registry;
+use storage::blob::BlobStore;
+use storage::cache::tail::TailCache;
+use storage::metrics::StorageMetrics;
+use storage::reader::{Reader, ReaderParts};
+use storage::upkeep::{ConfigOf, Upkeep, UpkeepParts};
+use storage::writer::{Writer, WriterParts};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::claim;
+use crate::dispatch::Dispatch;
+use crate::fetch::session::FetchSessions;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::net::budget::Budget;
+use crate::net::listener::Listener;
+use crate::net::permits::Permits;
+use crate::net::shared::Shared;
+use crate::options::Options;
+use crate::options::kafka::KafkaSettings;
+use crate::options::load::OptionsError;
+use crate::producer_ids::ProducerIds;
+use crate::services::Services;
+use crate::snapshots::BucketSnapshots;
+
+/// Name of the one listener, as clients of Kafka know it.
+const LISTENER: &str = "PLAINTEXT";
+/// Feature level of this build.
+const FEATURE_LEVEL: u32 = 1;
+
+/// Why a gateway does not start. The text says what to do; nothing was acknowledged to anyone.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address} for {what}: {source}; choose another with {flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Clients or admin.
+        what: &'static str,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {folder}: {reason}; choose another with --data")]
+    Data {
+        /// The folder.
+        folder: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] metadata::journal::sqlite::OpenError),
+    /// The bucket cannot be used.
+    #[error("cannot use {place}: {source}")]
+    Store {
+        /// Bucket or folder.
+        place: String,
+        /// What it said.
+        source: storage::blob::BlobError,
+    },
+    /// The bucket is another cluster's.
+    #[error(transparent)]
+    Claim(#[from] claim::ClaimError),
+    /// The metadata cannot be loaded.
+    #[error("cannot load the metadata: {0}")]
+    Metadata(#[from] metadata::error::StartError),
+}
+
+/// A running gateway.
+pub struct App {
+    /// Where Kafka clients are served.
+    pub address: SocketAddr,
+    /// Where clients are told to connect.
+    pub advertised: (String, u16),
+    /// Where the admin listener stands.
+    pub admin_address: SocketAddr,
+    /// Identity of the cluster.
+    pub cluster_id: String,
+    admin: Arc<Admin>,
+    admin_stop: CancellationToken,
+    shared: Arc<Shared>,
+    listening: JoinHandle<()>,
+    services: Arc<Services>,
+    upkeep: Upkeep,
+}
+
+impl App {
+    /// Starts everything; when it returns, clients are served.
+    pub async fn start(options: Options) -> Result<Self, AppError> {
+        options.validate()?;
+        // Addresses first: a port in use leaves everything else untouched.
+        let (listener, address) = bind_clients(options.listen_address()?)?;
+        let (admin_listener, admin_address) = bind_admin(options.admin_address()?).await?;
+        let advertised = advertised(&options, address)?;
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::new(&mut registry));
+        let storage_metrics = StorageMetrics::register(&mut registry);
+        let blobs = store::open(&options, &mut registry).await?;
+        let (metadata, cluster_id) = start_metadata(&options, &advertised, &blobs, &mut registry).await?;
+        let (services, upkeep) = assemble(options, metadata, &blobs, storage_metrics, metrics)?;
+        let shared = Arc::new(network(&services));
+        let admin = Admin::new(registry);
+        let admin_stop = CancellationToken::new();
+        tokio::spawn(Arc::clone(&admin).serve(admin_listener, admin_stop.clone()));
+        let listening = tokio::spawn(listener.run(Arc::clone(&shared)));
+        admin.set_ready(true);
+        Ok(Self {
+            address,
+            advertised,
+            admin_address,
+            cluster_id,
+            admin,
+            admin_stop,
+            shared,
+            listening,
+            services,
+            upkeep,
+        })
+    }
+
+    /// Stops in reverse order: no new request, answers what is in flight, flushes, leaves the cluster. Bounded in time.
+    pub async fn stop(self) {
+        self.admin.set_ready(false);
+        let drained = self.shared.drain(limits::DRAIN_DEADLINE).await;
+        if !drained {
+            tracing::warn!(seconds = limits::DRAIN_DEADLINE.as_secs(), "some connections were closed with answers outstanding");
+        }
+        let _ = self.listening.await;
+        self.upkeep.shutdown().await;
+        self.services.writer.shutdown().await;
+        self.services.metadata.shutdown().await;
+        self.admin_stop.cancel();
+    }
+}
+
+fn bind_clients(address: SocketAddr) -> Result<(Listener, SocketAddr), AppError> {
+    let failed = |source| AppError::Listen { address, what: "Kafka clients", flag: "--listen", source };
+    let listener = Listener::bind(address, LISTENER).map_err(failed)?;
+    let bound = listener.local_address().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), AppError> {
+    let failed = |source| AppError::Listen { address, what: "the admin listener", flag: "--admin", source };
+    let listener = admin::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// What clients are told: what the user said, else the listen address. A wildcard is no address to connect to.
+fn advertised(options: &Options, bound: SocketAddr) -> Result<(String, u16), AppError> {
+    if let Some((host, port)) = options.advertised()? {
+        return Ok((host, if port == 0 { bound.port() } else { port }));
+    }
+    if bound.ip().is_unspecified() {
+        tracing::warn!("listening on every address, but clients are told `localhost`; set --advertise host:port for others");
+        return Ok(("localhost".into(), bound.port()));
+    }
+    Ok((bound.ip().to_string(), bound.port()))
+}
+
+async fn start_metadata(
+    options: &Options,
+    advertised: &(String, u16),
+    blobs: &Arc<dyn BlobStore>,
+    registry: &mut Registry,
+) -> Result<(Metadata, String), AppError> {
+    let folder = |error: std::io::Error| AppError::Data {
+        folder: options.data.display().to_string(),
+        reason: error.to_string(),
+    };
+    std::fs::create_dir_all(&options.data).map_err(folder)?;
+    let journal = Arc::new(SqliteJournal::open(&options.data)?);
+    claim::check_fresh(blobs, &*journal).await?;
+    let session = OpenSession {
+        node: NodeId(options.node_id),
+        listeners: vec![AdvertisedListener { name: LISTENER.into(), host: advertised.0.clone(), port: advertised.1 }],
+        rack: options.rack.clone(),
+        feature_level: FEATURE_LEVEL,
+        cluster_id: cluster_id(),
+        // The journal file is locked by one process: every older session is over.
+        fence_others: true,
+    };
+    let metadata = Metadata::start(MetadataParts {
+        journal,
+        snapshots: Arc::new(BucketSnapshots::new(Arc::clone(blobs))),
+        clock: Arc::new(SystemClock),
+        session,
+        options: MetadataOptions::default(),
+        metrics: JournalMetrics::register(registry),
+    })
+    .await?;
+    let cluster_id = metadata.read(|state| state.cluster_id().to_owned());
+    claim::claim(blobs, &cluster_id).await?;
+    Ok((metadata, cluster_id))
+}
+
+/// A new cluster id in Kafka's form: 22 characters of URL-safe base64.
+fn cluster_id() -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bits = uuid::Uuid::new_v4().as_u128();
+    let mut text = String::with_capacity(22);
+    for _ in 0..22 {
+        text.push(char::from(LETTERS[(bits & 63) as usize]));
+        bits >>= 6;
+    }
+    // Kafka's own ids never begin with a dash: tools take it for a flag.
+    if text.starts_with('-') { text.replacen('-', "A", 1) } else { text }
+}
+
+fn assemble(
+    options: Options,
+    metadata: Metadata,
+    blobs: &Arc<dyn BlobStore>,
+    storage_metrics: StorageMetrics,
+    metrics: Arc<Metrics>,
+) -> Result<(Arc<Services>, Upkeep), AppError> {
+    let clock = Arc::new(SystemClock);
+    let kafka = Arc::new(KafkaSettings::new(&options.kafka));
+    let reader_options = options.storage.reader();
+    let tail = Arc::new(TailCache::new(reader_options.tail_bytes, storage_metrics.tail.clone()));
+    let writer = Writer::start(WriterParts {
+        blobs: Arc::clone(blobs),
+        metadata: metadata.clone(),
+        tail: Arc::clone(&tail),
+        clock: clock.clone(),
+        metrics: storage_metrics.writer.clone(),
+        options: options.storage.writer()?,
+    });
+    let reader = Reader::new(ReaderParts {
+        blobs: Arc::clone(blobs),
+        metadata: metadata.clone(),
+        tail,
+        metrics: storage_metrics.clone(),
+        options: reader_options,
+    });
+    let settings = Arc::clone(&kafka);
+    let upkeep = Upkeep::start(UpkeepParts {
+        blobs: Arc::clone(blobs),
+        metadata: metadata.clone(),
+        writer: writer.clone(),
+        clock: clock.clone(),
+        configs: ConfigOf::new(move |topic| settings.topic_config(|name| topic.configs().get(name).map(String::as_str))),
+        metrics: storage_metrics.upkeep,
+        options: options.storage.upkeep(&kafka),
+    });
+    let slots = usize::try_from(kafka.number("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
+    let services = Services {
+        answer_memory: Budget::new(limits::ANSWER_MEMORY_BYTES, metrics.answer_memory.clone()),
+        producer_ids: ProducerIds::new(metadata.clone()),
+        fetch_sessions: FetchSessions::new(slots),
+        options: Arc::new(options),
+        metadata,
+        writer,
+        reader,
+        kafka,
+        metrics,
+        clock,
+    };
+    Ok((Arc::new(services), upkeep))
+}
+
+fn network(services: &Arc<Services>) -> Shared {
+    let kafka = &services.kafka;
+    let number = |name: &str| usize::try_from(kafka.number(name)).unwrap_or(usize::MAX);
+    let metrics = Arc::clone(&services.metrics);
+    let dispatch = Arc::new(Dispatch::new(Arc::clone(services)));
+    let mut shared = Shared::new(dispatch, Arc::clone(&metrics), services.answer_memory.clone());
+    shared.request_memory = Budget::new(number("queued.max.request.bytes"), metrics.request_memory.clone());
+    shared.permits = Permits::new(number("max.connections"), number("max.connections.per.ip"));
+    shared.deadlines.idle = Duration::from_millis(number("connections.max.idle.ms") as u64);
+    shared
+}

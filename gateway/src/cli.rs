@@ -1,0 +1,107 @@
+//! The command line: a few flags for what most people set, `--set` for everything else.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::options::Options;
+use crate::options::load::{OptionsError, documented, load};
+
+/// A Kafka-compatible gateway that keeps every record in S3.
+///
+/// Without options it serves on 127.0.0.1:9092 and keeps everything in ./data. Point any Kafka client at it.
+#[derive(Debug, Parser)]
+#[command(name = "streamhouse", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// TOML file with options; flags and environment win over it
+    #[arg(long, env = "STREAMHOUSE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address for Kafka clients [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// What clients are told to connect to [default: the listen address]
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Folder of the journal, and of the objects when there is no bucket [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Keep the objects in this bucket, as s3://name or s3://name/prefix
+    #[arg(long, value_name = "URL")]
+    bucket: Option<String>,
+    /// URL of an S3-compatible server [default: AWS]
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Region of the bucket [default: from the AWS environment, else us-east-1]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// Where the journal is kept [default: sqlite]
+    #[arg(long, value_name = "sqlite")]
+    journal: Option<String>,
+    /// realtime, balanced or throughput: latency against number of PUTs [default: balanced]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Broker id shown to clients [default: 1]
+    #[arg(long, value_name = "N")]
+    node_id: Option<String>,
+    /// Zone of this gateway
+    #[arg(long, value_name = "NAME")]
+    rack: Option<String>,
+    /// Address for /live, /ready and /metrics [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// What is logged: a level, or module=level,... [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Any other option, such as --set kafka.num.partitions=3; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Print every option with its meaning and default, and exit
+    #[arg(long)]
+    pub list_options: bool,
+}
+
+const AFTER_HELP: &str = "\
+Every option can also be set as STREAMHOUSE_<NAME> in the environment (STREAMHOUSE_NODE_ID=2) or in the --config file.
+S3 credentials come from the usual AWS places: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profiles, instance roles.
+
+Try it:
+  streamhouse &
+  echo hello | kcat -b 127.0.0.1:9092 -P -t greetings
+  kcat -b 127.0.0.1:9092 -C -t greetings -e";
+
+impl Cli {
+    /// Lays file, environment and flags over each other and checks the result.
+    pub fn options(&self) -> Result<Options, OptionsError> {
+        let flags = [
+            ("listen", &self.listen),
+            ("advertise", &self.advertise),
+            ("data", &self.data),
+            ("bucket", &self.bucket),
+            ("endpoint", &self.endpoint),
+            ("region", &self.region),
+            ("journal", &self.journal),
+            ("storage.profile", &self.profile),
+            ("node-id", &self.node_id),
+            ("rack", &self.rack),
+            ("admin", &self.admin),
+            ("log", &self.log),
+            ("log-format", &self.log_format),
+        ];
+        let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+        let options = load(self.config.as_deref(), std::env::vars(), &self.sets, flags)?;
+        options.validate()?;
+        Ok(options)
+    }
+}
+
+/// The list that `--list-options` prints.
+pub fn list_options() -> String {
+    let lines = documented().into_iter().map(|option| {
+        let default = option.default.map(|d| format!(" [default: {d}]")).unwrap_or_default();
+        format!("{}\n    {}{default}\n", option.key, option.doc)
+    });
+    lines.collect()
+}
