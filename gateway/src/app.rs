@@ -147,7 +147,10 @@ impl App {
         self.admin.set_ready(false);
         let drained = self.shared.drain(limits::DRAIN_DEADLINE).await;
         if !drained {
-            tracing::warn!(seconds = limits::DRAIN_DEADLINE.as_secs(), "some connections were closed with answers outstanding");
+            tracing::warn!(
+                seconds = limits::DRAIN_DEADLINE.as_secs(),
+                "some connections were closed with answers outstanding"
+            );
         }
         let _ = self.listening.await;
         self.upkeep.shutdown().await;
@@ -177,7 +180,9 @@ fn advertised(options: &Options, bound: SocketAddr) -> Result<(String, u16), App
         return Ok((host, if port == 0 { bound.port() } else { port }));
     }
     if bound.ip().is_unspecified() {
-        tracing::warn!("listening on every address, but clients are told `localhost`; set --advertise host:port for others");
+        tracing::warn!(
+            "listening on every address, but clients are told `localhost`; set --advertise host:port for others"
+        );
         return Ok(("localhost".into(), bound.port()));
     }
     Ok((bound.ip().to_string(), bound.port()))
@@ -264,7 +269,9 @@ fn assemble(
         metadata: metadata.clone(),
         writer: writer.clone(),
         clock: clock.clone(),
-        configs: ConfigOf::new(move |topic| settings.topic_config(|name| topic.configs().get(name).map(String::as_str))),
+        configs: ConfigOf::new(move |topic| {
+            settings.topic_config(|name| topic.configs().get(name).map(String::as_str))
+        }),
         metrics: storage_metrics.upkeep,
         options: options.storage.upkeep(&kafka),
     });

@@ -55,7 +55,11 @@ pub async fn claim(blobs: &Arc<dyn BlobStore>, cluster_id: &str) -> Result<(), C
             Err(error) => return Err(error.into()),
         },
     };
-    if bucket == cluster_id { Ok(()) } else { Err(ClaimError::Foreign { bucket, journal: format!("cluster {cluster_id}") }) }
+    if bucket == cluster_id {
+        Ok(())
+    } else {
+        Err(ClaimError::Foreign { bucket, journal: format!("cluster {cluster_id}") })
+    }
 }
 
 async fn owner(blobs: &Arc<dyn BlobStore>) -> Result<Option<String>, BlobError> {

@@ -20,15 +20,19 @@ pub struct Broker {
 
 /// Live gateways that have the client's listener, in order of their ids.
 pub fn brokers(context: &Context, state: &State) -> Vec<Broker> {
-    let mut found: Vec<_> = state.sessions().live().filter_map(|session| {
-        let listener = session.listeners.iter().find(|l| *l.name == *context.peer.listener)?;
-        Some(Broker {
-            node: session.node,
-            host: listener.host.clone(),
-            port: listener.port,
-            rack: session.rack.clone(),
+    let mut found: Vec<_> = state
+        .sessions()
+        .live()
+        .filter_map(|session| {
+            let listener = session.listeners.iter().find(|l| *l.name == *context.peer.listener)?;
+            Some(Broker {
+                node: session.node,
+                host: listener.host.clone(),
+                port: listener.port,
+                rack: session.rack.clone(),
+            })
         })
-    }).collect();
+        .collect();
     found.sort_by_key(|broker| broker.node);
     found
 }

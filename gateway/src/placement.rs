@@ -13,9 +13,9 @@ pub fn leader(partition: TopicPartition, nodes: &[NodeId]) -> Option<NodeId> {
 
 /// The gateway that coordinates a group; `None` without gateways.
 pub fn coordinator(group: &str, nodes: &[NodeId]) -> Option<NodeId> {
-    let key = group.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let key = group
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     choose(mix(key), nodes)
 }
 

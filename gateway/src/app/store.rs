@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use storage::blob::BlobStore;
 use storage::blob::local::LocalStore;
 use storage::blob::measured::{BlobMetrics, Measured};
 use storage::blob::retry::{Retry, RetryOptions};
 use storage::blob::s3::{S3Options, S3Store};
-use storage::blob::BlobStore;
 
 use super::AppError;
 use crate::options::Options;
@@ -28,13 +28,10 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<Arc<dyn 
         }
         Some(url) => {
             let place = format!("the bucket {} (--bucket)", options.bucket.as_deref().unwrap_or_default());
-            let s3 = S3Options {
-                bucket: url.name,
-                prefix: url.prefix,
-                endpoint: options.endpoint.clone(),
-                region: options.region.clone(),
-                ..S3Options::default()
-            };
+            let mut s3 = S3Options::new(url.name);
+            s3.prefix = url.prefix;
+            s3.endpoint.clone_from(&options.endpoint);
+            s3.region.clone_from(&options.region);
             let store = S3Store::open(s3).await.map_err(|source| AppError::Store { place, source })?;
             (Arc::new(store), "s3")
         }

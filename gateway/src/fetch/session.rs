@@ -198,7 +198,10 @@ impl Fetch {
         let mut served = HashSet::new();
         for (at, ((told, has_records), asked)) in answers.iter().zip(&self.asked).enumerate() {
             // Places agree unless another request of the session changed them meanwhile; then the answer is simply sent.
-            let member = state.order.get_mut(at).filter(|m| m.asked.topic == asked.topic && m.asked.partition == asked.partition);
+            let member = state
+                .order
+                .get_mut(at)
+                .filter(|m| m.asked.topic == asked.topic && m.asked.partition == asked.partition);
             let Some(member) = member else {
                 chosen[at] = true;
                 continue;

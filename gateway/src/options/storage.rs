@@ -43,7 +43,8 @@ pub struct StorageSection {
 
 impl Default for StorageSection {
     fn default() -> Self {
-        let (writer, reader, upkeep) = (WriterOptions::of(Profile::Balanced), ReaderOptions::default(), UpkeepOptions::default());
+        let (writer, reader, upkeep) =
+            (WriterOptions::of(Profile::Balanced), ReaderOptions::default(), UpkeepOptions::default());
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         Self {
             profile: "balanced".into(),

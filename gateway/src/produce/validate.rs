@@ -63,7 +63,10 @@ pub struct Rules<'a> {
 /// wrong maximum timestamp ask for a change.
 pub fn validate(records: Option<&Bytes>, rules: Rules<'_>) -> Result<ValidBatch, InvalidBatch> {
     let bytes = records.filter(|r| !r.is_empty()).ok_or_else(|| {
-        InvalidBatch::new(ErrorCode::InvalidRecord, "Produce requests with version 3 or above must have one record batch")
+        InvalidBatch::new(
+            ErrorCode::InvalidRecord,
+            "Produce requests with version 3 or above must have one record batch",
+        )
     })?;
     let batch = only_batch(bytes)?;
     check_header(&batch, rules)?;
@@ -95,7 +98,9 @@ fn invalid(message: impl Into<String>) -> InvalidBatch {
 
 fn only_batch(bytes: &Bytes) -> Result<BatchView<'_>, InvalidBatch> {
     let batch = BatchView::first(bytes).map_err(|error| match error {
-        BatchError::Magic(magic) => invalid(format!("Produce requests only take record batches of magic 2, not {magic}")),
+        BatchError::Magic(magic) => {
+            invalid(format!("Produce requests only take record batches of magic 2, not {magic}"))
+        }
         BatchError::Truncated { .. } | BatchError::Length(_) => {
             InvalidBatch::new(ErrorCode::CorruptMessage, error.to_string())
         }
@@ -113,11 +118,16 @@ fn check_header(batch: &BatchView<'_>, rules: Rules<'_>) -> Result<(), InvalidBa
         let size = batch.bytes().len();
         return Err(InvalidBatch::new(
             ErrorCode::MessageTooLarge,
-            format!("The record batch size is {size} bytes which exceeds the maximum configured value of {most} (max.message.bytes)"),
+            format!(
+                "The record batch size is {size} bytes which exceeds the maximum configured value of {most} (max.message.bytes)"
+            ),
         ));
     }
     if batch.base_offset() != 0 {
-        return Err(invalid(format!("The base offset of a produced record batch must be 0, not {}", batch.base_offset())));
+        return Err(invalid(format!(
+            "The base offset of a produced record batch must be 0, not {}",
+            batch.base_offset()
+        )));
     }
     if !batch.crc_is_valid() {
         return Err(InvalidBatch::new(ErrorCode::CorruptMessage, "The checksum of the record batch is wrong"));
@@ -156,7 +166,10 @@ fn check_records(batch: &BatchView<'_>, records: &[u8], rules: Rules<'_>) -> Res
             batch.first_timestamp().saturating_add(record.timestamp_delta)
         };
         max_timestamp = max_timestamp.max(timestamp);
-        if !rules.config.log_append_time && !timestamp_is_in_range(timestamp, rules) && at_fault.len() < RECORD_ERRORS_MAX {
+        if !rules.config.log_append_time
+            && !timestamp_is_in_range(timestamp, rules)
+            && at_fault.len() < RECORD_ERRORS_MAX
+        {
             at_fault.push((seen, format!("Timestamp {timestamp} of message is out of the range the topic allows")));
         }
         seen += 1;

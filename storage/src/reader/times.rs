@@ -23,23 +23,22 @@ impl Reader {
     /// The first record at or after `timestamp_ms`, in offset order, with its own timestamp; `None` if there is none, asked
     /// again at the head of the journal.
     pub async fn offset_for_timestamp(&self, tp: TopicPartition, timestamp_ms: i64) -> Result<Found, ReadError> {
-        self.at_the_head(async || self.first_at_or_after(tp, timestamp_ms).await).await
+        let answer = self.first_at_or_after(tp, timestamp_ms).await;
+        if !may_be_stale(&answer) {
+            return answer;
+        }
+        self.metadata.barrier().await.map_err(ReadError::Journal)?;
+        self.first_at_or_after(tp, timestamp_ms).await
     }
 
     /// The first of the records with the largest timestamp; `None` if there is none, asked again at the head of the journal.
     pub async fn max_timestamp(&self, tp: TopicPartition) -> Result<Found, ReadError> {
-        self.at_the_head(async || self.latest(tp).await).await
-    }
-
-    /// Asks, and if there was nothing or what there was is gone, asks once more with everything applied.
-    async fn at_the_head(&self, ask: impl AsyncFn() -> Result<Found, ReadError>) -> Result<Found, ReadError> {
-        match ask().await {
-            Ok(None) | Err(ReadError::UnknownPartition) => {}
-            Err(error) if is_gone(&error) => {}
-            answer => return answer,
+        let answer = self.latest(tp).await;
+        if !may_be_stale(&answer) {
+            return answer;
         }
         self.metadata.barrier().await.map_err(ReadError::Journal)?;
-        ask().await
+        self.latest(tp).await
     }
 
     async fn first_at_or_after(&self, tp: TopicPartition, timestamp_ms: i64) -> Result<Found, ReadError> {
@@ -93,6 +92,15 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+}
+
+/// Whether there was nothing, or what there was is gone: then it is asked once more with everything applied.
+fn may_be_stale(answer: &Result<Found, ReadError>) -> bool {
+    match answer {
+        Ok(None) | Err(ReadError::UnknownPartition) => true,
+        Ok(Some(_)) => false,
+        Err(error) => is_gone(error),
     }
 }
 

@@ -50,7 +50,9 @@ impl Handler for DescribeCluster {
                 .with_cluster_id(StrBytes::from_string(state.cluster_id().to_owned()))
                 .with_controller_id(BrokerId(controller(&nodes)))
                 .with_brokers(described.collect())
-                .with_cluster_authorized_operations(Operations::Cluster.bits(request.include_cluster_authorized_operations))
+                .with_cluster_authorized_operations(
+                    Operations::Cluster.bits(request.include_cluster_authorized_operations),
+                )
         }))
     }
 

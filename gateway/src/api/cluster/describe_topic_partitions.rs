@@ -70,7 +70,8 @@ fn page(context: &Context, request: &DescribeTopicPartitionsRequest) -> Describe
             let parsed = name.parse::<TopicName>();
             let found = parsed.as_ref().ok().and_then(|name| state.topics().by_name(name));
             let Some(found) = found else {
-                let code = if parsed.is_ok() { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
+                let code =
+                    if parsed.is_ok() { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
                 topics.push(unknown(name, code));
                 continue;
             };

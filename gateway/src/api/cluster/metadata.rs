@@ -50,8 +50,8 @@ async fn serve(context: &Context, request: MetadataRequest) -> MetadataResponse 
     let asks_operations = request.include_topic_authorized_operations;
     // Version 0 has no null: an empty list asks for all.
     let wanted = request.topics.filter(|topics| context.version > 0 || !topics.is_empty());
-    let may_create = (context.version < 4 || request.allow_auto_topic_creation)
-        && services.kafka.flag("auto.create.topics.enable");
+    let may_create =
+        (context.version < 4 || request.allow_auto_topic_creation) && services.kafka.flag("auto.create.topics.enable");
     let found = match &wanted {
         Some(topics) => look_up(context, topics, may_create).await,
         None => {
@@ -87,7 +87,8 @@ async fn look_up(
     may_create: bool,
 ) -> Vec<Result<Found, MetadataResponseTopic>> {
     let services = &context.services;
-    let refs: Vec<_> = topics.iter().map(|t| TopicRef::new(t.name.as_ref().map_or("", |n| n.as_str()), t.topic_id)).collect();
+    let refs: Vec<_> =
+        topics.iter().map(|t| TopicRef::new(t.name.as_ref().map_or("", |n| n.as_str()), t.topic_id)).collect();
     let found = resolve(services, &refs).await;
     let mut answers = Vec::with_capacity(topics.len());
     for ((topic, wanted), found) in topics.iter().zip(&refs).zip(found) {

@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::messages::alter_configs_request::{AlterableConfig, AlterConfigsRequest};
+use kafka_protocol::messages::alter_configs_request::{AlterConfigsRequest, AlterableConfig};
 use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 

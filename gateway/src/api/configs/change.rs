@@ -43,7 +43,9 @@ pub fn check_resource(resource_type: i8) -> Result<(), Refused> {
             ErrorCode::InvalidRequest,
             "Cannot update these configs dynamically: a gateway's settings come from its command line, environment and file.",
         )),
-        other => Err(Refused::new(ErrorCode::InvalidRequest, format!("Configs of resource type {other} are not supported."))),
+        other => {
+            Err(Refused::new(ErrorCode::InvalidRequest, format!("Configs of resource type {other} are not supported.")))
+        }
     }
 }
 
@@ -61,7 +63,10 @@ pub async fn apply(
     let mut resolved: Vec<(String, Option<String>)> = Vec::new();
     for (config, change) in changes {
         if resolved.iter().any(|(earlier, _)| *earlier == config) {
-            return Err(Refused::new(ErrorCode::InvalidRequest, format!("Error due to duplicate config keys: {config}")));
+            return Err(Refused::new(
+                ErrorCode::InvalidRequest,
+                format!("Error due to duplicate config keys: {config}"),
+            ));
         }
         let value = next_value(&config, change, own.get(&config).map(String::as_str))?;
         resolved.push((config, value));
@@ -93,7 +98,11 @@ fn next_value(config: &str, change: Change, own: Option<&str>) -> Result<Option<
         }
         Change::Append(more) => {
             let mut list = words(own.unwrap_or(known.default));
-            words(&more).into_iter().for_each(|word| if !list.contains(&word) { list.push(word) });
+            words(&more).into_iter().for_each(|word| {
+                if !list.contains(&word) {
+                    list.push(word)
+                }
+            });
             list.join(",")
         }
         Change::Subtract(less) => {
@@ -112,7 +121,8 @@ mod tests {
 
     #[test]
     fn lists_grow_and_shrink() {
-        let append = |own| next_value("follower.replication.throttled.replicas", Change::Append("b, c".into()), own).unwrap();
+        let append =
+            |own| next_value("follower.replication.throttled.replicas", Change::Append("b, c".into()), own).unwrap();
         assert_eq!(append(Some("a,b")), Some("a,b,c".into()));
         assert_eq!(append(None), Some("b,c".into()));
         let subtract = next_value("follower.replication.throttled.replicas", Change::Subtract("a".into()), Some("a,b"));

@@ -80,7 +80,9 @@ async fn described(context: &Context, resource: &DescribeConfigsResource) -> Res
                 Err(Refused::new(ErrorCode::InvalidRequest, why))
             }
         }
-        other => Err(Refused::new(ErrorCode::InvalidRequest, format!("Configs of resource type {other} are not supported."))),
+        other => {
+            Err(Refused::new(ErrorCode::InvalidRequest, format!("Configs of resource type {other} are not supported.")))
+        }
     }
 }
 
@@ -95,7 +97,8 @@ fn entry(config: Described, request: &DescribeConfigsRequest) -> DescribeConfigs
             .with_value(Some(StrBytes::from_string(value)))
             .with_source(source.number())
     };
-    let synonyms = if request.include_synonyms { config.synonyms.into_iter().map(synonym).collect() } else { Vec::new() };
+    let synonyms =
+        if request.include_synonyms { config.synonyms.into_iter().map(synonym).collect() } else { Vec::new() };
     DescribeConfigsResourceResult::default()
         .with_name(StrBytes::from_static_str(config.name))
         .with_value(Some(StrBytes::from_string(config.value)))

@@ -9,7 +9,9 @@ use std::ops::RangeInclusive;
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterableConfig, IncrementalAlterConfigsRequest};
-use kafka_protocol::messages::incremental_alter_configs_response::{AlterConfigsResourceResponse, IncrementalAlterConfigsResponse};
+use kafka_protocol::messages::incremental_alter_configs_response::{
+    AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::change::{Change, apply, check_resource};
@@ -27,7 +29,10 @@ impl Handler for IncrementalAlterConfigs {
     type Request = IncrementalAlterConfigsRequest;
     type Response = IncrementalAlterConfigsResponse;
 
-    async fn begin(context: &Context, request: IncrementalAlterConfigsRequest) -> Pending<IncrementalAlterConfigsResponse> {
+    async fn begin(
+        context: &Context,
+        request: IncrementalAlterConfigsRequest,
+    ) -> Pending<IncrementalAlterConfigsResponse> {
         let context = context.clone();
         Pending::later(async move {
             let mut responses = Vec::with_capacity(request.resources.len());
@@ -38,7 +43,9 @@ impl Handler for IncrementalAlterConfigs {
                 let changes = check_resource(resource.resource_type)
                     .and_then(|()| resource.configs.iter().map(change).collect::<Result<Vec<_>, _>>());
                 let changed = match changes {
-                    Ok(changes) => apply(&context, &resource.resource_name, changes, false, request.validate_only).await,
+                    Ok(changes) => {
+                        apply(&context, &resource.resource_name, changes, false, request.validate_only).await
+                    }
                     Err(refused) => Err(refused),
                 };
                 responses.push(match changed {

@@ -33,7 +33,8 @@ impl Handler for DescribeProducers {
             let topics = request.topics.iter().zip(&found).map(|(topic, found)| {
                 let partitions = topic.partition_indexes.iter().map(|index| {
                     let answer = PartitionResponse::default().with_partition_index(*index);
-                    let producers = found.as_ref().and_then(|f| f.partition(*index)).and_then(|p| producers(&context, p));
+                    let producers =
+                        found.as_ref().and_then(|f| f.partition(*index)).and_then(|p| producers(&context, p));
                     match producers {
                         Some(producers) => answer.with_active_producers(producers),
                         None => answer.with_error_code(ErrorCode::UnknownTopicOrPartition.code()),

@@ -13,8 +13,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::messages::fetch_request::FetchRequest;
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::fetch_request::FetchRequest;
 use metadata::model::offset::Offset;
 use storage::error::ReadError;
 use storage::reader::{ReadRequest, ReadResult};
@@ -94,7 +94,8 @@ async fn serve(context: Context, request: FetchRequest, session: Session) -> Fet
     let services = &context.services;
     let wanted: Vec<_> = session.asked.iter().map(|a| a.topic.clone()).collect();
     let topics = resolve(services, &wanted).await;
-    let checked: Vec<_> = session.asked.iter().zip(&topics).map(|(asked, found)| check(asked, found.as_ref())).collect();
+    let checked: Vec<_> =
+        session.asked.iter().zip(&topics).map(|(asked, found)| check(asked, found.as_ref())).collect();
     let requests: Vec<_> = checked.iter().filter_map(|c| c.as_ref().ok().copied()).collect();
     let fetch_max = u64::try_from(services.kafka.number("fetch.max.bytes")).unwrap_or(u64::MAX);
     let max_bytes = u64::try_from(request.max_bytes).unwrap_or(0).min(fetch_max);
@@ -112,7 +113,8 @@ async fn serve(context: Context, request: FetchRequest, session: Session) -> Fet
         Ok(_) => results.next().map_or(Read::Failed(ErrorCode::UnknownTopicOrPartition), Read::Done),
     });
     let committed = request.isolation_level == READ_COMMITTED;
-    let partitions: Vec<_> = session.asked.iter().zip(reads).map(|(asked, read)| answer(asked.partition, read, committed)).collect();
+    let partitions: Vec<_> =
+        session.asked.iter().zip(reads).map(|(asked, read)| answer(asked.partition, read, committed)).collect();
     FetchAnswer { hold: Some(hold), ..assemble(&session, partitions) }
 }
 

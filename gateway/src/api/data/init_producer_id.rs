@@ -33,9 +33,7 @@ impl Handler for InitProducerId {
         let services = context.services.clone();
         Pending::later(async move {
             match services.producer_ids.next().await {
-                Ok(id) => InitProducerIdResponse::default()
-                    .with_producer_id(ProducerId(id.0))
-                    .with_producer_epoch(0),
+                Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id.0)).with_producer_epoch(0),
                 Err(error) => refused(ErrorCode::of_class(error.class())),
             }
         })

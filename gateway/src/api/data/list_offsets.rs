@@ -10,12 +10,12 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsRequest;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use kafka_protocol::messages::ApiKey;
 use metadata::model::ids::TopicPartition;
 use metadata::model::offset::Offset;
 
@@ -84,23 +84,26 @@ fn locate(found: Option<&Found>, index: i32, leader_epoch: i32) -> Result<TopicP
     found.and_then(|found| found.partition(index)).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
-/// Offset and timestamp, or nothing if no record is there.
-async fn look_up(
+/// Offset and timestamp, or nothing if no record is there. Boxed, because the compiler cannot see through many of them.
+fn look_up(
     services: Arc<Services>,
     located: Result<TopicPartition, ErrorCode>,
     timestamp: i64,
-) -> Result<Option<(Offset, i64)>, ErrorCode> {
-    let partition = located?;
-    let bounds = services.metadata.read(|state| state.log(partition).map(|log| (log.log_start(), log.last_stable())));
-    let (start, end) = bounds.ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    match timestamp {
-        LATEST => Ok(Some((end, -1))),
-        EARLIEST | EARLIEST_LOCAL => Ok(Some((start, -1))),
-        LATEST_TIERED => Ok(None),
-        MAX_TIMESTAMP => services.reader.max_timestamp(partition).await.map_err(|e| code_of(&e)),
-        time if time >= 0 => services.reader.offset_for_timestamp(partition, time).await.map_err(|e| code_of(&e)),
-        _ => Err(ErrorCode::UnsupportedVersion),
-    }
+) -> BoxFuture<'static, Result<Option<(Offset, i64)>, ErrorCode>> {
+    Box::pin(async move {
+        let partition = located?;
+        let bounds =
+            services.metadata.read(|state| state.log(partition).map(|log| (log.log_start(), log.last_stable())));
+        let (start, end) = bounds.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        match timestamp {
+            LATEST => Ok(Some((end, -1))),
+            EARLIEST | EARLIEST_LOCAL => Ok(Some((start, -1))),
+            LATEST_TIERED => Ok(None),
+            MAX_TIMESTAMP => services.reader.max_timestamp(partition).await.map_err(|e| code_of(&e)),
+            time if time >= 0 => services.reader.offset_for_timestamp(partition, time).await.map_err(|e| code_of(&e)),
+            _ => Err(ErrorCode::UnsupportedVersion),
+        }
+    })
 }
 
 fn respond(index: i32, answer: Result<Option<(Offset, i64)>, ErrorCode>) -> ListOffsetsPartitionResponse {

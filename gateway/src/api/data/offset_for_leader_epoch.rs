@@ -38,14 +38,20 @@ impl Handler for OffsetForLeaderEpoch {
             let found = resolve(services, &wanted).await;
             let topics = request.topics.iter().zip(&found).map(|(topic, found)| {
                 let partitions = topic.partitions.iter().map(|asked| {
-                    let end = if barrier.is_ok() { end(&context, found.as_ref(), asked) } else { Err(ErrorCode::LeaderNotAvailable) };
+                    let end = if barrier.is_ok() {
+                        end(&context, found.as_ref(), asked)
+                    } else {
+                        Err(ErrorCode::LeaderNotAvailable)
+                    };
                     let answer = EpochEndOffset::default().with_partition(asked.partition);
                     match end {
                         Ok((epoch, offset)) => answer.with_leader_epoch(epoch).with_end_offset(offset),
                         Err(code) => answer.with_error_code(code.code()).with_leader_epoch(-1).with_end_offset(-1),
                     }
                 });
-                OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions.collect())
+                OffsetForLeaderTopicResult::default()
+                    .with_topic(topic.topic.clone())
+                    .with_partitions(partitions.collect())
             });
             OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
         })

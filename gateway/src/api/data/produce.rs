@@ -14,11 +14,11 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
 use metadata::class::{Classify, ErrorClass};
 use metadata::command::{BatchOutcome, Refusal};
@@ -106,11 +106,7 @@ fn finish(acks: i16, answer: ProduceResponse) -> Pending<ProduceResponse> {
 
 /// With acks=0 no error can be told; closing makes the client look again.
 fn silence_or_close(answer: &ProduceResponse) -> Reply<ProduceResponse> {
-    if Produce::error_code(answer) == 0 {
-        Reply::Silence
-    } else {
-        Reply::Close("a produce with acks=0 failed")
-    }
+    if Produce::error_code(answer) == 0 { Reply::Silence } else { Reply::Close("a produce with acks=0 failed") }
 }
 
 /// An answer of the request's shape in which nothing has an offset.

@@ -68,7 +68,10 @@ async fn grow(
     })?;
     let (now, total) = (found.partitions, topic.count);
     if total <= now || total > PARTITIONS_PER_TOPIC_MAX {
-        let why = format!("The topic {} has {now} partitions; {total} is no increase below {PARTITIONS_PER_TOPIC_MAX}.", found.name);
+        let why = format!(
+            "The topic {} has {now} partitions; {total} is no increase below {PARTITIONS_PER_TOPIC_MAX}.",
+            found.name
+        );
         return Err(Refused::new(ErrorCode::InvalidPartitions, why));
     }
     let assigned = topic.assignments.as_ref().map(|a| i32::try_from(a.len()).unwrap_or(i32::MAX));

@@ -9,11 +9,11 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
-use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
 use metadata::command::{Command, CreateTopic};
 use metadata::model::ids::{InvalidTopicName, TopicId, TopicName};
@@ -70,13 +70,18 @@ async fn create(
     validate_only: bool,
 ) -> Result<CreatableTopicResult, Refused> {
     let services = &context.services;
-    let name: TopicName =
-        topic.name.parse().map_err(|e: InvalidTopicName| Refused::new(ErrorCode::InvalidTopicException, e.to_string()))?;
+    let name: TopicName = topic
+        .name
+        .parse()
+        .map_err(|e: InvalidTopicName| Refused::new(ErrorCode::InvalidTopicException, e.to_string()))?;
     let partitions = partitions(topic, &services.kafka)?;
     let mut configs = Vec::with_capacity(topic.configs.len());
     for config in &topic.configs {
         let value = config.value.as_ref().ok_or_else(|| {
-            Refused::new(ErrorCode::InvalidConfig, format!("Null value not supported for topic configs: {}", config.name))
+            Refused::new(
+                ErrorCode::InvalidConfig,
+                format!("Null value not supported for topic configs: {}", config.name),
+            )
         })?;
         let value = validate(&config.name, value).map_err(|e| Refused::new(ErrorCode::InvalidConfig, e.to_string()))?;
         configs.push((config.name.to_string(), value));
@@ -87,7 +92,8 @@ async fn create(
         return Err(Refused::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
     }
     if !validate_only {
-        let command = Command::CreateTopic(CreateTopic { id, name: name.clone(), partitions, configs: configs.clone() });
+        let command =
+            Command::CreateTopic(CreateTopic { id, name: name.clone(), partitions, configs: configs.clone() });
         submit_within(&services.metadata, command, timeout_ms).await.map_err(|refused| match refused.code {
             ErrorCode::TopicAlreadyExists => Refused::new(refused.code, format!("Topic '{name}' already exists.")),
             _ => refused,
@@ -101,7 +107,8 @@ async fn create(
             .with_value(Some(StrBytes::from_string(described.value)))
             .with_config_source(described.source.number())
     });
-    let replication_factor = if topic.replication_factor > 0 { topic.replication_factor } else { default_replication(&services.kafka) };
+    let replication_factor =
+        if topic.replication_factor > 0 { topic.replication_factor } else { default_replication(&services.kafka) };
     Ok(CreatableTopicResult::default()
         .with_name(topic.name.clone())
         .with_topic_id(if validate_only { uuid::Uuid::nil() } else { id.0 })
@@ -142,7 +149,10 @@ fn partitions(topic: &CreatableTopic, kafka: &KafkaSettings) -> Result<i32, Refu
     }
     match i32::try_from(indexes.len()) {
         Ok(n) if n <= PARTITIONS_PER_TOPIC_MAX => Ok(n),
-        _ => Err(Refused::new(ErrorCode::InvalidPartitions, format!("A topic has at most {PARTITIONS_PER_TOPIC_MAX} partitions."))),
+        _ => Err(Refused::new(
+            ErrorCode::InvalidPartitions,
+            format!("A topic has at most {PARTITIONS_PER_TOPIC_MAX} partitions."),
+        )),
     }
 }
 

@@ -57,7 +57,11 @@ async fn serve(context: &Context, request: DeleteRecordsRequest) -> DeleteRecord
             let result = DeleteRecordsPartitionResult::default()
                 .with_partition_index(asked.partition_index)
                 .with_low_watermark(-1);
-            let start = if barrier.is_err() { Err(ErrorCode::LeaderNotAvailable) } else { start(context, found.as_ref(), asked) };
+            let start = if barrier.is_err() {
+                Err(ErrorCode::LeaderNotAvailable)
+            } else {
+                start(context, found.as_ref(), asked)
+            };
             match start {
                 Ok(start) => {
                     starts.push(start);

@@ -28,11 +28,13 @@ impl Handler for DeleteTopics {
     async fn begin(context: &Context, request: DeleteTopicsRequest) -> Pending<DeleteTopicsResponse> {
         let context = context.clone();
         Pending::later(async move {
-            let named = request.topic_names.iter().map(|name| DeleteTopicState::default().with_name(Some(name.clone())));
+            let named =
+                request.topic_names.iter().map(|name| DeleteTopicState::default().with_name(Some(name.clone())));
             let topics: Vec<_> = if context.version < 6 { named.collect() } else { request.topics };
             let mut responses = Vec::with_capacity(topics.len());
             for topic in topics {
-                let result = DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
+                let result =
+                    DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
                 responses.push(match delete(&context, &topic, request.timeout_ms).await {
                     Ok((name, id)) => result.with_name(Some(name)).with_topic_id(id),
                     Err(refused) => result
@@ -49,7 +51,11 @@ impl Handler for DeleteTopics {
     }
 }
 
-async fn delete(context: &Context, topic: &DeleteTopicState, timeout_ms: i32) -> Result<(TopicName, uuid::Uuid), Refused> {
+async fn delete(
+    context: &Context,
+    topic: &DeleteTopicState,
+    timeout_ms: i32,
+) -> Result<(TopicName, uuid::Uuid), Refused> {
     let services = &context.services;
     if !services.kafka.flag("delete.topic.enable") {
         return Err(Refused::new(ErrorCode::TopicDeletionDisabled, "delete.topic.enable is false"));
@@ -63,7 +69,9 @@ async fn delete(context: &Context, topic: &DeleteTopicState, timeout_ms: i32) ->
     };
     let found = resolve(services, std::slice::from_ref(&wanted)).await.pop().flatten();
     let found = found.ok_or_else(|| match wanted {
-        TopicRef::Name(_) => Refused::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition."),
+        TopicRef::Name(_) => {
+            Refused::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
+        }
         TopicRef::Id(_) => Refused::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID."),
     })?;
     submit_within(&services.metadata, Command::DeleteTopic { topic: found.id }, timeout_ms).await?;

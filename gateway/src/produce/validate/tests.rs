@@ -60,7 +60,10 @@ fn the_stamp_is_told() {
 
 #[test]
 fn nothing_more_than_one_or_not_v2_is_invalid() {
-    assert_eq!(validate(None, Rules { config: &config(), now_ms: NOW, version: 13 }).unwrap_err().code, ErrorCode::InvalidRecord);
+    assert_eq!(
+        validate(None, Rules { config: &config(), now_ms: NOW, version: 13 }).unwrap_err().code,
+        ErrorCode::InvalidRecord
+    );
     assert_eq!(code(&Bytes::new()), ErrorCode::InvalidRecord);
     let one = batch().build();
     assert_eq!(code(&Bytes::from([&one[..], &one[..]].concat())), ErrorCode::InvalidRecord);
@@ -106,7 +109,11 @@ fn size_comes_before_the_checksum() {
     let small = TopicConfig { max_message_bytes: u32::try_from(bytes.len()).unwrap() - 1, ..config() };
     assert_eq!(check_with(&bytes, &small, 13).unwrap_err().code, ErrorCode::MessageTooLarge);
     let exact = TopicConfig { max_message_bytes: u32::try_from(bytes.len()).unwrap(), ..config() };
-    assert_eq!(check_with(&bytes, &exact, 13).unwrap_err().code, ErrorCode::CorruptMessage, "the limit itself is allowed");
+    assert_eq!(
+        check_with(&bytes, &exact, 13).unwrap_err().code,
+        ErrorCode::CorruptMessage,
+        "the limit itself is allowed"
+    );
 }
 
 #[test]
