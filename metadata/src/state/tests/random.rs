@@ -118,7 +118,7 @@ impl Clients {
 
 /// Gives every topic id of the command the generation it is in: an id is never used again for another topic.
 fn renew_topics(command: &mut Command, generations: &mut BTreeMap<TopicId, u64>) {
-    let mut renew = |id: &mut TopicId| {
+    let renew = |id: &mut TopicId| {
         let number = id.0.as_u64_pair().1 + 10 * generations.get(id).copied().unwrap_or_default();
         *id = topic_id(number);
     };
