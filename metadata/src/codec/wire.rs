@@ -1,5 +1,7 @@
-//! The protobuf messages of journal entries. Numbers are never reused and never change their meaning; new fields and new
-//! commands get new numbers. Times and offsets that may be -1 are `sint64`.
+//! The protobuf messages of journal entries. Numbers are never reused and never change their meaning.
+//!
+//! A new command gets a new number, which older readers refuse. A new field of a present message needs a new format version
+//! too, since older readers would not see it and so apply something else. Times that may be -1 are `sint64`.
 
 use prost::{Message, Oneof};
 
