@@ -8,6 +8,7 @@ pub mod claim;
 pub mod cli;
 pub mod cluster;
 pub mod context;
+pub mod coordinator;
 pub mod dispatch;
 pub mod fetch;
 pub mod limits;
