@@ -2,6 +2,9 @@
 //! survive is saved by commands that the journal orders (`record`, `groups`).
 
 pub mod error;
+pub mod group_actor;
+pub mod groups;
 pub mod options;
 pub mod record;
 pub mod rules;
+pub mod view;

@@ -1,6 +1,8 @@
 //! Why a group request is refused.
 
 use metadata::class::{Classify, ErrorClass};
+use metadata::command::Refusal;
+use metadata::error::SubmitError;
 
 /// A refusal of the coordinator; each has one Kafka code (see `api::groups`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -47,6 +49,9 @@ pub enum GroupError {
     /// The committed position is no offset.
     #[error("the committed offset is not valid")]
     InvalidOffset,
+    /// The cell keeps as many committed offsets as it may.
+    #[error("too many committed offsets")]
+    TooManyOffsets,
     /// No such topic or partition.
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
@@ -67,6 +72,44 @@ pub enum GroupError {
     NotCoordinator,
 }
 
+impl GroupError {
+    /// What a failed submit or barrier means to a client of a group.
+    pub fn of_submit(error: &SubmitError) -> Self {
+        match error {
+            SubmitError::Fenced(_) => Self::NotCoordinator,
+            SubmitError::TooLarge { .. } => Self::AssignmentTooLarge,
+            SubmitError::Unknown(_) => Self::SaveUnknown,
+            SubmitError::Closed | SubmitError::Unavailable(_) | SubmitError::Corrupt(_) => Self::Unavailable,
+        }
+    }
+
+    /// What a refused save, deletion or commit of a group means to its client.
+    pub fn of_refusal(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::SessionFenced | Refusal::StaleGroup => Self::NotCoordinator,
+            Refusal::LimitReached => Self::GroupFull,
+            Refusal::UnknownGroup => Self::GroupNotFound,
+            Refusal::GroupNotEmpty => Self::NonEmptyGroup,
+            Refusal::UnknownTopic | Refusal::UnknownPartition => Self::UnknownTopicOrPartition,
+            Refusal::SessionAlive
+            | Refusal::TopicExists
+            | Refusal::TopicCollides
+            | Refusal::InvalidPartitions
+            | Refusal::OffsetOutOfRange
+            | Refusal::InvalidProducerEpoch
+            | Refusal::OutOfOrderSequence
+            | Refusal::InvalidTxnState
+            | Refusal::ObjectCommitted
+            | Refusal::FeatureLevel => Self::Unavailable,
+        }
+    }
+
+    /// The same for a committed offset, whose limit is the number of offsets and not of members.
+    pub fn of_refused_offset(refusal: Refusal) -> Self {
+        if refusal == Refusal::LimitReached { Self::TooManyOffsets } else { Self::of_refusal(refusal) }
+    }
+}
+
 impl Classify for GroupError {
     fn class(&self) -> ErrorClass {
         match self {
@@ -84,6 +127,7 @@ impl Classify for GroupError {
             | Self::InvalidSessionTimeout
             | Self::OffsetMetadataTooLarge
             | Self::InvalidOffset
+            | Self::TooManyOffsets
             | Self::UnknownTopicOrPartition
             | Self::AssignmentTooLarge => ErrorClass::Rejected,
             Self::Busy | Self::Unavailable | Self::NotCoordinator => ErrorClass::Retry,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metadata::class::{Classify, ErrorClass};
+use metadata::state::groups::Group;
 use prost::Message;
 
 use super::rules::classic::{Protocol, Restored, RestoredMember};
@@ -78,6 +79,15 @@ struct ProtocolRecord {
     name: String,
     #[prost(bytes = "bytes", tag = "2")]
     metadata: Bytes,
+}
+
+/// The group that the state keeps. One that was only ever a store of offsets has no bytes of ours.
+pub fn read(saved: &Group) -> Result<Restored, RecordError> {
+    if saved.record.is_empty() {
+        let protocol_type = (!saved.protocol_type.is_empty()).then(|| saved.protocol_type.as_str().into());
+        return Ok(Restored { generation: saved.generation, protocol_type, ..Restored::default() });
+    }
+    decode(&saved.record)
 }
 
 /// The bytes of a group.

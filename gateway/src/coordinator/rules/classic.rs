@@ -17,11 +17,11 @@
 //! One thing differs from Kafka on purpose: a new generation is saved before its members learn of it, not only with the
 //! leader's assignment, so that no generation is ever given out twice (invariant C2).
 
-mod join;
-mod leave;
+pub mod join;
+pub mod leave;
 mod protocols;
 mod rebalance;
-mod stable;
+pub mod stable;
 #[cfg(test)]
 mod tests;
 
@@ -352,6 +352,16 @@ impl<J, S> ClassicGroup<J, S> {
             is_stable: self.phase == Phase::Stable,
             members: self.members.iter().map(member).collect(),
         }
+    }
+
+    /// Everyone who waits, when the group is given up here.
+    pub fn into_waiting(self) -> (Vec<J>, Vec<S>) {
+        let (mut joins, mut syncs) = (Vec::new(), Vec::new());
+        for member in self.members.into_values() {
+            joins.extend(member.joining);
+            syncs.extend(member.syncing);
+        }
+        (joins, syncs)
     }
 
     /// Where the group is in its life.
