@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod configs;
 pub mod data;
 pub mod entry;
+pub mod groups;
 pub mod handler;
 pub mod table;
 pub mod topics;

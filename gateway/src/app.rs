@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::claim;
+use crate::coordinator::groups::Groups;
+use crate::coordinator::options::GroupOptions;
 use crate::dispatch::Dispatch;
 use crate::fetch::session::FetchSessions;
 use crate::limits;
@@ -145,6 +147,8 @@ impl App {
     /// Stops in reverse order: no new request, answers what is in flight, flushes, leaves the cluster. Bounded in time.
     pub async fn stop(self) {
         self.admin.set_ready(false);
+        // Who waits in a rebalance would hold the drain up.
+        self.services.groups.stop();
         let drained = self.shared.drain(limits::DRAIN_DEADLINE).await;
         if !drained {
             tracing::warn!(
@@ -280,6 +284,7 @@ fn assemble(
         answer_memory: Budget::new(limits::ANSWER_MEMORY_BYTES, metrics.answer_memory.clone()),
         producer_ids: ProducerIds::new(metadata.clone()),
         fetch_sessions: FetchSessions::new(slots),
+        groups: Groups::start(metadata.clone(), GroupOptions::new(&kafka)),
         options: Arc::new(options),
         metadata,
         writer,

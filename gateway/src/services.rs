@@ -7,6 +7,7 @@ use metadata::handle::Metadata;
 use storage::reader::Reader;
 use storage::writer::Writer;
 
+use crate::coordinator::groups::Groups;
 use crate::fetch::session::FetchSessions;
 use crate::metrics::Metrics;
 use crate::net::budget::Budget;
@@ -35,6 +36,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Bytes of answers held by all connections. Whoever makes a large one takes its share first (`FetchAnswer::hold`).
     pub answer_memory: Budget,
+    /// Consumer groups and committed offsets.
+    pub groups: Arc<Groups>,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
 }

@@ -20,6 +20,17 @@ use super::data::list_offsets::ListOffsets;
 use super::data::offset_for_leader_epoch::OffsetForLeaderEpoch;
 use super::data::produce::Produce;
 use super::entry::Entry;
+use super::groups::delete_groups::DeleteGroups;
+use super::groups::describe_groups::DescribeGroups;
+use super::groups::find_coordinator::FindCoordinator;
+use super::groups::heartbeat::Heartbeat;
+use super::groups::join_group::JoinGroup;
+use super::groups::leave_group::LeaveGroup;
+use super::groups::list_groups::ListGroups;
+use super::groups::offset_commit::OffsetCommit;
+use super::groups::offset_delete::OffsetDelete;
+use super::groups::offset_fetch::OffsetFetch;
+use super::groups::sync_group::SyncGroup;
 use super::topics::create_partitions::CreatePartitions;
 use super::topics::create_topics::CreateTopics;
 use super::topics::delete_records::DeleteRecords;
@@ -31,20 +42,31 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<ApiVersions>(),
     Entry::of::<CreatePartitions>(),
     Entry::of::<CreateTopics>(),
+    Entry::of::<DeleteGroups>(),
     Entry::of::<DeleteRecords>(),
     Entry::of::<DeleteTopics>(),
     Entry::of::<DescribeCluster>(),
     Entry::of::<DescribeConfigs>(),
+    Entry::of::<DescribeGroups>(),
     Entry::of::<DescribeLogDirs>(),
     Entry::of::<DescribeProducers>(),
     Entry::of::<DescribeTopicPartitions>(),
     Entry::of::<Fetch>(),
+    Entry::of::<FindCoordinator>(),
+    Entry::of::<Heartbeat>(),
     Entry::of::<IncrementalAlterConfigs>(),
     Entry::of::<InitProducerId>(),
+    Entry::of::<JoinGroup>(),
+    Entry::of::<LeaveGroup>(),
+    Entry::of::<ListGroups>(),
     Entry::of::<ListOffsets>(),
     Entry::of::<Metadata>(),
+    Entry::of::<OffsetCommit>(),
+    Entry::of::<OffsetDelete>(),
+    Entry::of::<OffsetFetch>(),
     Entry::of::<OffsetForLeaderEpoch>(),
     Entry::of::<Produce>(),
+    Entry::of::<SyncGroup>(),
 ];
 
 /// Keys are small numbers: the place in [`TABLE`] of each.

@@ -100,6 +100,8 @@ impl GroupError {
             | Refusal::OutOfOrderSequence
             | Refusal::InvalidTxnState
             | Refusal::ObjectCommitted
+            | Refusal::ObjectReferenced
+            | Refusal::Malformed
             | Refusal::FeatureLevel => Self::Unavailable,
         }
     }

@@ -66,6 +66,11 @@ impl Groups {
         self.active.clear();
     }
 
+    /// The truth behind the groups: offsets and topics are read from its state.
+    pub fn metadata(&self) -> &Metadata {
+        &self.shared.metadata
+    }
+
     /// What bounds groups.
     pub fn options(&self) -> &GroupOptions {
         &self.shared.options
@@ -126,7 +131,10 @@ impl Groups {
             let commit = CommitOffsets { group: group.to_owned(), expected_version, offsets: offsets.clone() };
             match submit(&self.shared, Command::CommitOffsets(commit)).await? {
                 Outcome::Offsets(results) => {
-                    return Ok(results.into_iter().map(|result| result.map_err(GroupError::of_refused_offset)).collect());
+                    return Ok(results
+                        .into_iter()
+                        .map(|result| result.map_err(GroupError::of_refused_offset))
+                        .collect());
                 }
                 // The group was saved in between: by us, then ask again; by another, then it must be read again.
                 Outcome::Refused(Refusal::StaleGroup) => {
@@ -236,9 +244,10 @@ impl Groups {
         for _ in 0..ASK_TRIES {
             let inbox = self.actor(group)?;
             let (answer, heard) = oneshot::channel();
-            if inbox.send(ask(answer)).await.is_ok()
-                && let Ok(reply) = heard.await
-            {
+            let sent = inbox.send(ask(answer)).await.is_ok();
+            // Who waits does not keep the mailbox open: the actor ends when the list of groups lets it go.
+            drop(inbox);
+            if sent && let Ok(reply) = heard.await {
                 return Ok(reply);
             }
             self.active.remove_if(group, |_, handle| handle.inbox.is_closed());

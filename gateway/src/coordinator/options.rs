@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use metadata::model::limits::GROUP_STRING_MAX_LEN;
+
 use super::rules::classic::Limits;
 use crate::options::kafka::KafkaSettings;
 
@@ -53,7 +55,7 @@ impl GroupOptions {
             min_session_timeout_ms: settings.number("group.min.session.timeout.ms"),
             max_session_timeout_ms: settings.number("group.max.session.timeout.ms"),
             max_size: size("group.max.size").min(MEMBERS_PER_GROUP_MAX),
-            offset_metadata_max_bytes: size("offset.metadata.max.bytes"),
+            offset_metadata_max_bytes: size("offset.metadata.max.bytes").min(GROUP_STRING_MAX_LEN),
             commit_timeout: COMMIT_TIMEOUT,
         }
     }
