@@ -175,14 +175,14 @@ impl Groups {
     /// DeleteGroups, one group.
     pub async fn delete(&self, group: &str) -> Result<(), GroupError> {
         check_len(group)?;
-        self.ask(group, |answer| Ask::Delete(answer)).await?
+        self.ask(group, Ask::Delete).await?
     }
 
     /// DescribeGroups, one group; `None` if there is no such group.
     pub async fn describe(&self, group: &str) -> Result<Option<GroupView>, GroupError> {
         check_len(group)?;
         if self.active.contains_key(group) {
-            return self.ask(group, |answer| Ask::Describe(answer)).await?;
+            return self.ask(group, Ask::Describe).await?;
         }
         self.barrier().await?;
         let Some(saved) = self.shared.metadata.read(|state| state.groups().get(group).cloned()) else {

@@ -55,7 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 impl World {
     fn new() -> Self {
-        let client = |at: usize| Client { instance: (at % 2 == 0).then(|| format!("i{at}")), ..Client::default() };
+        let client =
+            |at: usize| Client { instance: at.is_multiple_of(2).then(|| format!("i{at}")), ..Client::default() };
         Self {
             table: Table::new(LIMITS),
             clients: (0..CLIENTS).map(client).collect(),
