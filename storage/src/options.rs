@@ -39,6 +39,8 @@ pub struct WriterOptions {
     pub segment_bytes: usize,
     /// PUTs per second that the cut aims at (`put.budget`); full segments and `linger.max` may exceed it.
     pub put_budget: f64,
+    /// PUTs that a quiet time may save up for a busy one (`put.burst`).
+    pub put_burst: u32,
     /// Segments that may be on their way to the bucket or the journal at once (`uploads.max`).
     pub uploads_max: usize,
     /// Bytes of requests admitted and not yet answered (`produce.memory`); past it requests wait.
@@ -60,10 +62,17 @@ impl WriterOptions {
             linger_max: Duration::from_millis(linger_ms),
             segment_bytes,
             put_budget,
+            put_burst: put_budget.ceil() as u32,
             uploads_max: 16,
             memory_bytes: 256 << 20,
             deadline: Duration::from_secs(20),
         }
+    }
+
+    /// The same for a store whose PUTs cost time only, such as a folder: many more of them, so that one client that waits
+    /// for each ack gets it after one PUT. Still bounded in the long run, for every object takes memory in the index.
+    pub fn with_free_puts(self) -> Self {
+        Self { put_budget: self.put_budget * 10.0, put_burst: 10_000, ..self }
     }
 }
 

@@ -202,7 +202,6 @@ pub struct World {
 pub struct Bed {
     pub world: World,
     pub metadata: Metadata,
-    pub tail: Arc<TailCache>,
     pub writer: Writer,
     pub reader: Reader,
     pub clock: Arc<ManualClock>,
@@ -311,7 +310,7 @@ impl World {
             metrics: metrics.clone(),
             options: ReaderOptions::default(),
         });
-        Bed { world: self.clone(), metadata, tail, writer, reader, clock, metrics }
+        Bed { world: self.clone(), metadata, writer, reader, clock, metrics }
     }
 }
 

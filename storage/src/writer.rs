@@ -116,7 +116,7 @@ impl Writer {
             open: None,
             full: VecDeque::new(),
             closing: false,
-            budget: Budget::new(parts.options.put_budget, Instant::now()),
+            budget: Budget::new(parts.options.put_budget, parts.options.put_burst, Instant::now()),
             flights: Flights::default(),
             leftovers: VecDeque::new(),
         };

@@ -1,44 +1,45 @@
-//! The PUT budget: so many cuts a second, some of them saved up. Pure: the caller brings the time.
+//! The PUT budget: so many cuts a second, some of them saved up for when they are wanted. Pure: the caller brings the time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Tokens for cuts. A cut for another reason than the budget may overdraw it, by at most what can be saved up.
+/// A cut for another reason than the budget may overdraw it, by no more than comes in within this many seconds.
+const DEBT_SECONDS: f64 = 1.0;
+
+/// Tokens for cuts.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    interval: Duration,
-    saved_max: u32,
-    /// When the account would stand at zero tokens; in the past by as many intervals as there are tokens.
-    empty_at: Instant,
+    per_second: f64,
+    saved_max: f64,
+    tokens: f64,
+    as_of: Instant,
     last: Option<Instant>,
 }
 
 impl Budget {
-    /// `per_second` tokens a second, of which those of one second can be saved up; at least one. Starts full.
-    pub fn new(per_second: f64, now: Instant) -> Self {
-        let per_second = per_second.clamp(0.01, 1_000_000.0);
-        let interval = Duration::from_secs_f64(1.0 / per_second);
-        let saved_max = per_second.ceil() as u32; // at most a million
-        let empty_at = now.checked_sub(interval * saved_max).unwrap_or(now);
-        Self { interval, saved_max, empty_at, last: None }
+    /// `per_second` tokens a second, of which `saved_max`, at least one, can be saved up. Starts full.
+    pub fn new(per_second: f64, saved_max: u32, now: Instant) -> Self {
+        let saved_max = f64::from(saved_max.max(1));
+        Self { per_second: per_second.clamp(0.01, 1_000_000.0), saved_max, tokens: saved_max, as_of: now, last: None }
     }
 
     /// When there is a token; now or before if there is one.
     pub fn token_at(&self) -> Instant {
-        self.empty_at + self.interval
+        self.as_of + Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_second)
     }
 
-    /// When the last cut lies one interval back.
+    /// When the last cut lies the time of one token back.
     pub fn spaced_at(&self) -> Option<Instant> {
-        self.last.map(|last| last + self.interval)
+        self.last.map(|last| last + Duration::from_secs_f64(1.0 / self.per_second))
     }
 
     /// Takes a token, on credit if there is none.
     pub fn take(&mut self, now: Instant) {
-        let saved = self.interval * self.saved_max;
-        let floor = now.checked_sub(saved).unwrap_or(now);
-        self.empty_at = (self.empty_at.max(floor) + self.interval).min(now + saved);
+        let come_in = now.saturating_duration_since(self.as_of).as_secs_f64() * self.per_second;
+        let debt_max = (self.per_second * DEBT_SECONDS).max(1.0);
+        self.tokens = ((self.tokens + come_in).min(self.saved_max) - 1.0).max(-debt_max);
+        self.as_of = now;
         self.last = Some(now);
     }
 }
@@ -47,32 +48,31 @@ impl Budget {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_second_of_tokens_is_saved_up_and_then_they_come_at_the_rate() {
-        let mut now = Instant::now() + Duration::from_secs(10);
-        let mut budget = Budget::new(20.0, now);
+    fn take_all(budget: &mut Budget, now: Instant) -> usize {
         let mut taken = 0;
         while budget.token_at() <= now {
             budget.take(now);
             taken += 1;
         }
-        assert_eq!(taken, 20);
+        taken
+    }
+
+    #[test]
+    fn tokens_are_saved_up_to_the_limit_and_then_come_at_the_rate() {
+        let now = Instant::now();
+        let mut budget = Budget::new(20.0, 30, now);
+        assert_eq!(take_all(&mut budget, now), 30);
         assert_eq!(budget.token_at(), now + Duration::from_millis(50));
-        now += Duration::from_secs(1_000);
-        let mut again = 0;
-        while budget.token_at() <= now {
-            budget.take(now);
-            again += 1;
-        }
-        assert_eq!(again, 20, "a long quiet time saves up no more than a second");
+        assert_eq!(take_all(&mut budget, now + Duration::from_millis(101)), 2);
+        assert_eq!(take_all(&mut budget, now + Duration::from_secs(1_000)), 30, "a long quiet time saves up no more");
     }
 
     #[test]
     fn debt_is_bounded() {
-        let now = Instant::now() + Duration::from_secs(10);
-        let mut budget = Budget::new(4.0, now);
+        let now = Instant::now();
+        let mut budget = Budget::new(4.0, 4, now);
         (0..1_000).for_each(|_| budget.take(now));
-        assert!(budget.token_at() <= now + Duration::from_millis(1_250));
+        assert_eq!(budget.token_at(), now + Duration::from_millis(1_250));
         assert_eq!(budget.spaced_at(), Some(now + Duration::from_millis(250)));
     }
 }

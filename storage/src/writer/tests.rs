@@ -5,7 +5,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use metadata::class::{Classify, ErrorClass};
 use metadata::command::{BatchOutcome, Refusal};
 use metadata::journal::memory::AppendFault;
-use metadata::model::batch::ProducerStamp;
+use metadata::model::batch::{BatchIter, ProducerStamp};
 use metadata::model::ids::ProducerId;
 use metadata::model::offset::Offset;
 use tokio::time::{Instant, advance};
@@ -325,16 +325,99 @@ async fn an_empty_request_and_an_unknown_topic_are_answered() {
 }
 
 #[test]
-fn profiles_differ_in_the_three_numbers_only() {
+fn profiles_differ_in_the_numbers_of_the_cut_only() {
     let (fast, slow) = (WriterOptions::of(Profile::Realtime), WriterOptions::of(Profile::Throughput));
     assert!(fast.linger_max < slow.linger_max && fast.put_budget > slow.put_budget);
-    assert_eq!(
-        WriterOptions {
-            linger_max: slow.linger_max,
-            segment_bytes: slow.segment_bytes,
-            put_budget: slow.put_budget,
-            ..fast
-        },
-        slow
-    );
+    let WriterOptions { linger_max, segment_bytes, put_budget, put_burst, .. } = slow.clone();
+    assert_eq!(WriterOptions { linger_max, segment_bytes, put_budget, put_burst, ..fast }, slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_folder_a_client_that_waits_for_each_ack_gets_it_after_one_put() {
+    let bed = Bed::with(options().with_free_puts()).await;
+    bed.topic(1, 1).await;
+    bed.world.stage.script().put_delay = ms(1);
+    let began = Instant::now();
+    for n in 0..500 {
+        assert_eq!(bed.append(partition(1, 0), 1, 1).await, n);
+    }
+    assert!(began.elapsed() <= 500 * ms(2), "{:?}", began.elapsed());
+}
+
+/// Many producers on many threads, in real time, with PUTs that take as long as they like: what each was told is what
+/// every reader finds, in the order in which it was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn l1_l2_l5_l8_hold_for_many_producers_at_once() {
+    const PRODUCERS: u64 = 8;
+    const REQUESTS: u64 = 150;
+    let bed =
+        Arc::new(Bed::with(WriterOptions { segment_bytes: 2_000, uploads_max: 4, ..options().with_free_puts() }).await);
+    bed.topic(1, 3).await;
+    for n in 0..400_u64 {
+        let fault =
+            if n % 37 == 36 { PutFault::AnswerLost } else { PutFault::Slow(Duration::from_micros(n * 977 % 5_000)) };
+        bed.world.stage.script().puts.push_back(fault);
+    }
+    let produce = |producer: u64| {
+        let bed = Arc::clone(&bed);
+        tokio::spawn(async move {
+            let send = |n: u64| {
+                let fill = producer * 1_000_000 + n;
+                let batch = batch_of(1 + (n % 3) as usize, fill);
+                (fill, (n % 3) as i32, bed.submit(vec![(partition(1, (n % 3) as i32), batch)]))
+            };
+            let (mut waiting, mut acked) = (VecDeque::new(), Vec::new());
+            for n in 0..REQUESTS {
+                waiting.push_back(send(n));
+                if waiting.len() == 5 {
+                    let (fill, p, ticket) = waiting.pop_front().unwrap();
+                    acked.extend(ticket.await.ok().map(|outcome| (p, base_of(Ok(outcome)), fill)));
+                }
+            }
+            for (fill, p, ticket) in waiting {
+                acked.extend(ticket.await.ok().map(|outcome| (p, base_of(Ok(outcome)), fill)));
+            }
+            for p in 0..3 {
+                let bases: Vec<i64> = acked.iter().filter(|a| a.0 == p).map(|a| a.1).collect();
+                assert!(bases.is_sorted(), "producer {producer}, partition {p}: {bases:?}");
+            }
+            acked
+        })
+    };
+    let producers: Vec<_> = (0..PRODUCERS).map(produce).collect();
+    let mut acked = Vec::new();
+    for producer in producers {
+        acked.extend(producer.await.unwrap());
+    }
+    assert!(acked.len() as u64 > PRODUCERS * REQUESTS / 2, "only {} were acked", acked.len());
+    for reader in [bed.reader.clone(), bed.cold_reader()] {
+        let mut found = Vec::new();
+        for p in 0..3 {
+            let mut next = 0;
+            loop {
+                let result = read(&reader, partition(1, p), next).await;
+                let before = next;
+                for batch in result.records.iter().flat_map(|bytes| BatchIter::new(bytes)) {
+                    let batch = batch.unwrap();
+                    let (count, fill) = (batch.record_count(), fill_of(batch.records()));
+                    assert_eq!(batch.base_offset(), next, "dense");
+                    assert_eq!(batch.records(), records_of(&batch_of(count as usize, fill)), "as it was sent");
+                    found.push((p, next, fill));
+                    next += i64::from(count);
+                }
+                if next == before {
+                    break;
+                }
+            }
+        }
+        found.sort_unstable();
+        acked.sort_unstable();
+        assert_eq!(found, acked, "what was acked, at its offset, and nothing else");
+    }
+}
+
+/// The number that a sample batch carries in its first record.
+fn fill_of(records: &[u8]) -> u64 {
+    let text: String = records.iter().skip(6).take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
+    text.parse().unwrap()
 }
