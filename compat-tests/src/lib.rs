@@ -1,1 +1,3 @@
-//! compat-tests
+//! The proof of StreamHouse: what its tests share.
+
+pub mod raw_client;

@@ -71,8 +71,9 @@ pub struct RequestDone {
 pub struct Open(Gauge);
 
 impl Metrics {
-    /// Registers them. `registry` prefixes names with `streamhouse`.
+    /// Registers them.
     pub fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("streamhouse");
         let durations: fn() -> Histogram =
             || Histogram::new(exponential_buckets(DURATION_FIRST, 2.0, DURATION_BUCKETS));
         let all = Self {
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn names_carry_their_unit() {
-        let mut registry = Registry::with_prefix("streamhouse");
+        let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let elapsed = Duration::from_millis(3);
         metrics.request_done(&RequestDone { api: "Fetch", error: 1, elapsed, request_bytes: 10, response_bytes: 20 });
