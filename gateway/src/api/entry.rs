@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::{Decodable, Message};
 
 use super::handler::{Handler, Pending, Reply, Turn};
 use crate::context::Context;
@@ -37,6 +37,15 @@ pub struct Undecodable(String);
 impl Entry {
     /// The line of one handler.
     pub const fn of<H: Handler>() -> Self {
+        const {
+            // The crate's own list of versions (`ApiKey::valid_versions`) names more than its decoders take.
+            let known = <H::Request as Message>::VERSIONS;
+            let (low, high) = (*H::VERSIONS.start(), *H::VERSIONS.end());
+            assert!(
+                known.min <= low && high <= known.max,
+                "the message crate cannot decode all versions of this handler"
+            );
+        }
         Self { key: H::KEY, versions: H::VERSIONS, max_frame: H::MAX_FRAME, turn: H::TURN, begin: begin::<H> }
     }
 

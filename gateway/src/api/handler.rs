@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use futures_util::future::BoxFuture;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::Decodable;
+use kafka_protocol::protocol::{Decodable, Message};
 
 use crate::context::Context;
 use crate::limits;
@@ -27,7 +27,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether the answer may still be pending when the connection's next request begins.
     const TURN: Turn = Turn::Alone;
     /// The request, decoded. It has passed the guard (`wire::guard`): its size is in proportion to its frame.
-    type Request: Decodable + Send;
+    type Request: Decodable + Message + Send;
     /// The answer; what the message crate can encode, or a type of ours with its own encoder.
     type Response: Answer + Send + 'static;
 

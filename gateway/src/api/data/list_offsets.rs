@@ -1,9 +1,11 @@
-//! ListOffsets (2), versions 1-11: where a log starts and ends, and the first offset at or after a time.
+//! ListOffsets (2), versions 1-10: where a log starts and ends, and the first offset at or after a time.
 //!
 //! - -1 latest (the last stable offset for `read_committed`), -2 earliest, -3 the record with the largest timestamp
 //!   (KIP-734, v7), -4 earliest local (KIP-405, v8) and -5 latest tiered (KIP-1005, v9): there is no local tier, so -4
 //!   equals earliest and -5 has no offset, as on a Kafka topic without a remote tier.
 //! - The end of a log is asked behind a read barrier, so that a client never reads an older end than it was acked.
+//!
+//! Kafka 4.2 has version 11 too (-6, earliest pending upload, KIP-1023); the message crate does not know it yet.
 //!
 //! Source: Kafka's `KafkaApis.handleListOffsetRequest`, `UnifiedLog.fetchOffsetByTimestamp`.
 
@@ -38,7 +40,7 @@ pub struct ListOffsets;
 
 impl Handler for ListOffsets {
     const KEY: ApiKey = ApiKey::ListOffsets;
-    const VERSIONS: RangeInclusive<i16> = 1..=11;
+    const VERSIONS: RangeInclusive<i16> = 1..=10;
     type Request = ListOffsetsRequest;
     type Response = ListOffsetsResponse;
 
