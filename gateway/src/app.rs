@@ -258,7 +258,7 @@ fn assemble(
         tail: Arc::clone(&tail),
         clock: clock.clone(),
         metrics: storage_metrics.writer.clone(),
-        options: options.storage.writer()?,
+        options: options.storage.writer(options.bucket.is_none())?,
     });
     let reader = Reader::new(ReaderParts {
         blobs: Arc::clone(blobs),

@@ -115,7 +115,7 @@ impl Options {
             }
             _ => return Err(wrong("journal", "must be `sqlite`")),
         }
-        self.storage.writer()?;
+        self.storage.writer(self.bucket.is_none())?;
         kafka::validate(&self.kafka)
     }
 

@@ -65,11 +65,12 @@ impl Default for StorageSection {
 }
 
 impl StorageSection {
-    /// How batches become objects.
-    pub fn writer(&self) -> Result<WriterOptions, OptionsError> {
+    /// How batches become objects; `puts_are_free` where they cost time only, as in a folder.
+    pub fn writer(&self, puts_are_free: bool) -> Result<WriterOptions, OptionsError> {
         let wrong = |key: &str, reason: String| OptionsError::Value { key: format!("storage.{key}"), reason };
         let profile = self.profile.parse::<Profile>().map_err(|reason| wrong("profile", reason))?;
-        let mut writer = WriterOptions::of(profile);
+        let of_profile = WriterOptions::of(profile);
+        let mut writer = if puts_are_free { of_profile.with_free_puts() } else { of_profile };
         if let Some(ms) = self.linger_max_ms {
             writer.linger_max = Duration::from_millis(ms.into());
         }
@@ -78,6 +79,7 @@ impl StorageSection {
         }
         if let Some(rate) = self.put_budget {
             writer.put_budget = rate;
+            writer.put_burst = rate.ceil() as u32; // saturates
         }
         writer.uploads_max = self.uploads_max as usize;
         writer.memory_bytes = usize::try_from(self.write_memory_bytes).unwrap_or(usize::MAX);
