@@ -129,6 +129,8 @@ pub struct ReaderMetrics {
     pub range_bytes: Counter,
     /// Bytes given to readers.
     pub read_bytes: Counter,
+    /// Extents that were loaded ahead of sequential readers.
+    pub ahead_extents: Counter,
     /// Ranges read again because what came was damaged.
     pub reread: Counter,
     /// Extents found damaged twice.
@@ -143,6 +145,7 @@ impl ReaderMetrics {
         to.register("range_extents", "Extents read from the bucket", self.range_extents.clone());
         to.register_with_unit("range", "Read from the bucket", Unit::Bytes, self.range_bytes.clone());
         to.register_with_unit("read", "Given to readers", Unit::Bytes, self.read_bytes.clone());
+        to.register("ahead_extents", "Extents loaded ahead of sequential readers", self.ahead_extents.clone());
         to.register("reread_ranges", "Ranges read again because they came damaged", self.reread.clone());
         to.register("corrupt_extents", "Extents found damaged twice", self.corrupt.clone());
         to.register("relocated_reads", "Reads that met a deleted object", self.relocated.clone());

@@ -11,6 +11,7 @@ pub mod available;
 mod fetch;
 mod locate;
 mod plan;
+mod prefetch;
 mod times;
 
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use metadata::handle::Metadata;
 use metadata::model::ids::TopicPartition;
 use metadata::model::offset::Offset;
 
+use self::assemble::{Assembled, assemble};
 use self::fetch::Fetcher;
 use self::locate::{Located, locate};
+use self::prefetch::{Prefetch, ahead};
 use crate::blob::{BlobError, BlobStore};
 use crate::cache::tail::TailCache;
 use crate::error::ReadError;
@@ -48,6 +51,7 @@ pub struct ReaderParts {
 pub struct Reader {
     metadata: Metadata,
     fetcher: Arc<Fetcher>,
+    prefetch: Arc<Prefetch>,
 }
 
 /// What to read of one partition.
@@ -87,7 +91,8 @@ impl Reader {
     /// A reader with its own block cache.
     pub fn new(parts: ReaderParts) -> Self {
         let ReaderParts { blobs, metadata, tail, metrics, options } = parts;
-        Self { metadata, fetcher: Arc::new(Fetcher::new(blobs, tail, metrics, options)) }
+        let fetcher = Arc::new(Fetcher::new(blobs, tail, metrics, options));
+        Self { metadata, fetcher, prefetch: Arc::new(Prefetch::new()) }
     }
 
     /// Reads several partitions, all at once; the results stand in the order of the requests, and so do the claims on
@@ -118,9 +123,25 @@ impl Reader {
             located = self.look(requests, max_bytes);
             blocks = self.fetcher.blocks(&located).await;
         }
-        let results = assemble::assemble(requests, located, &blocks, max_bytes);
+        let Assembled { results, ends } = assemble(requests, located, &blocks, max_bytes);
+        self.read_ahead(requests, &results, &ends);
         self.fetcher.metrics.reader.read_bytes.inc_by(results.iter().map(|result| result.bytes() as u64).sum());
         results
+    }
+
+    /// Loads on for those who read on.
+    fn read_ahead(&self, requests: &[ReadRequest], results: &[ReadResult], ends: &[Option<Offset>]) {
+        let mut readers_on = Vec::new();
+        for ((request, result), end) in requests.iter().zip(results).zip(ends) {
+            let Some(end) = *end else { continue };
+            if self.prefetch.moves_on(request, end) && end < result.high_watermark {
+                readers_on.push((request.partition, end, result.bytes() as u64));
+            }
+        }
+        if !readers_on.is_empty() {
+            let wanted = self.metadata.read(|state| ahead(state, &readers_on));
+            self.fetcher.load_ahead(&wanted);
+        }
     }
 
     fn look(&self, requests: &[ReadRequest], max_bytes: usize) -> Vec<Located> {

@@ -41,6 +41,17 @@ pub struct Damage {
     what: &'static str,
 }
 
+/// Some batches of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Their bytes; a slice, nothing is copied.
+    pub bytes: Bytes,
+    /// Offset after their last record, which is where to read on.
+    pub end: Offset,
+    /// Whether the block ends there.
+    pub is_rest: bool,
+}
+
 /// The batches of one extent.
 #[derive(Debug)]
 pub struct Block {
@@ -122,8 +133,8 @@ impl Block {
     }
 
     /// Whole batches from number `first` on, as many as fit into `max_bytes`; with `at_least_one`, the first one in any
-    /// case. Also tells whether the block ends there. A slice: nothing is copied.
-    pub fn take(&self, first: usize, max_bytes: usize, at_least_one: bool) -> (Bytes, bool) {
+    /// case.
+    pub fn take(&self, first: usize, max_bytes: usize, at_least_one: bool) -> Taken {
         let from = self.start_of(first);
         let fit = self.starts[first + 1..].partition_point(|&start| start as usize - from <= max_bytes);
         let all_fit = self.bytes.len() - from <= max_bytes;
@@ -131,7 +142,12 @@ impl Block {
         if until == first && at_least_one {
             until = first + 1;
         }
-        (self.bytes.slice(from..self.start_of(until)), until == self.starts.len())
+        let next = self.starts.get(until).and_then(|&start| Offset::new(self.base_at(start)));
+        Taken {
+            bytes: self.bytes.slice(from..self.start_of(until)),
+            end: next.unwrap_or(self.end),
+            is_rest: next.is_none(),
+        }
     }
 
     fn start_of(&self, number: usize) -> usize {
@@ -177,12 +193,15 @@ mod tests {
     fn takes_whole_batches_up_to_the_limit() {
         let block = block(&[1, 1, 1]);
         let one = block.batch(0).len();
-        assert_eq!(block.take(0, 2 * one, false), (block.bytes.slice(..2 * one), false));
-        assert_eq!(block.take(0, 3 * one, false).0.len(), 3 * one);
-        assert!(block.take(0, 3 * one, false).1);
-        assert_eq!(block.take(1, one - 1, false), (Bytes::new(), false));
-        assert_eq!(block.take(1, 0, true), (block.batch(1), false));
-        assert_eq!(block.take(2, 0, true), (block.batch(2), true));
+        let taken = |first, max_bytes, at_least_one| {
+            let Taken { bytes, end, is_rest } = block.take(first, max_bytes, at_least_one);
+            (bytes, end.get(), is_rest)
+        };
+        assert_eq!(taken(0, 2 * one, false), (block.bytes.slice(..2 * one), 102, false));
+        assert_eq!(taken(0, 3 * one, false), (block.bytes.clone(), 103, true));
+        assert_eq!(taken(1, one - 1, false), (Bytes::new(), 101, false));
+        assert_eq!(taken(1, 0, true), (block.batch(1), 102, false));
+        assert_eq!(taken(2, 0, true), (block.batch(2), 103, true));
     }
 
     #[test]

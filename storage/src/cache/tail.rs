@@ -148,6 +148,11 @@ impl TailCache {
         found
     }
 
+    /// Whether the segment is here.
+    pub fn holds(&self, object: ObjectId) -> bool {
+        self.kept().segments.contains_key(&object)
+    }
+
     fn segment(&self, object: ObjectId) -> Option<Arc<StagedSegment>> {
         self.kept().segments.get(&object).cloned()
     }

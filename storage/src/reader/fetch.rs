@@ -23,6 +23,9 @@ use crate::options::ReaderOptions;
 /// Permits of memory are counted in these, bytes.
 const MEMORY_UNIT: usize = 1 << 10;
 
+/// One read loads no more ahead than this part of the block cache.
+const AHEAD_PART: usize = 16;
+
 /// Gets blocks, each at most once at a time.
 #[derive(Debug)]
 pub(super) struct Fetcher {
@@ -51,7 +54,7 @@ impl Fetched {
 }
 
 /// An extent and the epoch to write into its batches.
-type Wanted = (Extent, i32);
+pub(super) type Wanted = (Extent, i32);
 
 /// A block, or where it will come from.
 enum Source {
@@ -106,6 +109,31 @@ impl Fetcher {
         let mut sources = self.sources(&[(extent, leader_epoch)]);
         let source = sources.pop().expect("one source for one extent");
         source.block().await
+    }
+
+    /// Begins to load what is missing, without waiting for it: at most a small part of the cache, so that it is still there
+    /// when it is wanted, and nothing if readers who do wait need the room.
+    pub(super) fn load_ahead(self: &Arc<Self>, wanted: &[Wanted]) {
+        let is_idle = self.memory.available_permits() > units(self.options.gets_bytes) / 2
+            && self.gets.available_permits() > self.options.gets_max / 2;
+        if !is_idle {
+            return;
+        }
+        let mut left = self.options.block_bytes / AHEAD_PART;
+        let mut missing = wanted.to_vec();
+        missing.retain(|(extent, _)| {
+            let fits = !self.is_here(extent) && extent.length as usize <= left;
+            left -= if fits { extent.length as usize } else { 0 };
+            fits
+        });
+        if !missing.is_empty() {
+            self.metrics.reader.ahead_extents.inc_by(missing.len() as u64);
+            drop(self.sources(&missing)); // the loads go on by themselves
+        }
+    }
+
+    fn is_here(&self, extent: &Extent) -> bool {
+        self.tail.holds(extent.object) || self.cached.peek(extent).is_some()
     }
 
     /// One source for each wanted extent; loads are begun for what is neither here nor under way.

@@ -270,6 +270,31 @@ async fn what_is_available_is_what_a_read_gives() {
     assert!(available(7, 9_999).has_error);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_reads_on_finds_the_next_blocks_loading() {
+    let bed = Bed::new().await;
+    bed.topic(1, 1).await;
+    for n in 0..40 {
+        bed.append(partition(1, 0), 1, n).await;
+    }
+    bed.world.stage.script().get_delay = GET;
+    let reader = bed.cold_reader();
+    let began = Instant::now();
+    for offset in 0..40 {
+        let results = reader.read(&[want(partition(1, 0), offset, 1)], 1).await;
+        assert_eq!(batches(&results[0])[0].0, offset);
+        tokio::time::sleep(GET / 2).await; // what a consumer does with it
+    }
+    let waited = began.elapsed() - 40 * GET / 2;
+    assert!(waited < GET * 5, "{waited:?} for 40 objects");
+    assert_eq!(bed.world.stage.script().get_count, 40, "nothing twice");
+    let reader = bed.cold_reader();
+    for offset in [0, 20, 10, 30] {
+        reader.read(&[want(partition(1, 0), offset, 1)], 1).await;
+    }
+    assert_eq!(bed.world.stage.script().get_count, 44, "who jumps about is not read ahead for");
+}
+
 /// The answer by going through all records.
 fn model(times: &[(i64, Vec<i64>)], start: i64) -> Vec<(i64, i64)> {
     let records = times.iter().flat_map(|(base, times)| times.iter().enumerate().map(|(n, t)| (*base + n as i64, *t)));

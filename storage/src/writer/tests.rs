@@ -328,7 +328,7 @@ async fn an_empty_request_and_an_unknown_topic_are_answered() {
 fn profiles_differ_in_the_numbers_of_the_cut_only() {
     let (fast, slow) = (WriterOptions::of(Profile::Realtime), WriterOptions::of(Profile::Throughput));
     assert!(fast.linger_max < slow.linger_max && fast.put_budget > slow.put_budget);
-    let WriterOptions { linger_max, segment_bytes, put_budget, put_burst, .. } = slow.clone();
+    let WriterOptions { linger_max, segment_bytes, put_budget, put_burst, .. } = slow;
     assert_eq!(WriterOptions { linger_max, segment_bytes, put_budget, put_burst, ..fast }, slow);
 }
 
