@@ -1,3 +1,5 @@
-//! The proof of StreamHouse: what its tests share.
+//! The proof of StreamHouse: servers, harnesses and clients that the tests in `tests/` share.
 
+pub mod foreign_s3;
 pub mod raw_client;
+pub mod s3_server;
