@@ -1,5 +1,6 @@
 //! The proof of StreamHouse: servers, harnesses and clients that the tests in `tests/` share.
 
 pub mod foreign_s3;
+pub mod made_requests;
 pub mod raw_client;
 pub mod s3_server;

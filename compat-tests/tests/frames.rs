@@ -3,9 +3,10 @@
 //! One test in this file: it counts what the whole process allocates.
 
 use bytes::Bytes;
+use compat_tests::made_requests::{Random, any, swollen};
 use gateway::api::table::TABLE;
 use gateway::wire::guard;
-use gateway::wire::shape::{Field, Kind, Shape};
+use gateway::wire::shape::Shape;
 use gateway::wire::shapes::REQUESTS;
 use kafka_protocol::messages::{ApiKey, RequestKind};
 use peak_alloc::PeakAlloc;
@@ -19,112 +20,6 @@ const BESIDES: usize = 1 << 20;
 /// Whole requests made of each version of each API, and crooked ones of each of these.
 const WHOLE: usize = 12;
 const CROOKED: usize = 24;
-
-/// SplitMix64: the same requests in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-}
-
-/// Writes requests by their shape.
-struct Maker<'a> {
-    random: &'a mut Random,
-    version: i16,
-    flexible: bool,
-    bytes: Vec<u8>,
-}
-
-impl Maker<'_> {
-    fn fields(&mut self, fields: &[Field]) {
-        let version = self.version;
-        for field in fields.iter().filter(|field| field.tag.is_none() && field.versions.holds(version)) {
-            self.value(&field.kind, field.nullable.holds(self.version));
-        }
-        if self.flexible {
-            self.tags(fields);
-        }
-    }
-
-    fn value(&mut self, kind: &Kind, nullable: bool) {
-        let null = nullable && self.random.one_in(4);
-        let len = if null { None } else { Some(self.random.below(4)) };
-        match kind {
-            Kind::Bool => self.bytes.push(1),
-            Kind::Int8 => self.some(1),
-            Kind::Int16 => self.some(2),
-            Kind::Int32 => self.some(4),
-            Kind::Int64 => self.some(8),
-            Kind::Uuid => self.some(16),
-            Kind::String => {
-                self.len(len, 2);
-                self.bytes.extend(std::iter::repeat_n(b'x', len.unwrap_or(0)));
-            }
-            Kind::Bytes => {
-                self.len(len, 4);
-                self.some(len.unwrap_or(0));
-            }
-            Kind::Array(of) => {
-                self.len(len, 4);
-                (0..len.unwrap_or(0)).for_each(|_| self.value(of, false));
-            }
-            Kind::Struct(fields) => {
-                if nullable {
-                    self.bytes.push(if null { 0xff } else { 1 });
-                }
-                if !null {
-                    self.fields(fields);
-                }
-            }
-        }
-    }
-
-    fn some(&mut self, len: usize) {
-        let bytes: Vec<u8> = (0..len).map(|_| self.random.next() as u8).collect();
-        self.bytes.extend(bytes);
-    }
-
-    fn len(&mut self, len: Option<usize>, width: usize) {
-        if self.flexible {
-            self.bytes.push(len.map_or(0, |len| len as u8 + 1));
-        } else {
-            let len = len.map_or(-1, |len| len as i32).to_be_bytes();
-            self.bytes.extend(&len[4 - width..]);
-        }
-    }
-
-    fn tags(&mut self, fields: &[Field]) {
-        let version = self.version;
-        let known = fields.iter().filter(|field| field.tag.is_some() && field.versions.holds(version));
-        let known: Vec<_> = known.filter(|_| self.random.one_in(2)).collect();
-        let unknown = if self.random.one_in(4) { self.random.below(3) } else { 0 };
-        self.bytes.push((known.len() + unknown) as u8);
-        for field in known {
-            let outer = std::mem::take(&mut self.bytes);
-            self.value(&field.kind, field.nullable.holds(self.version));
-            let content = std::mem::replace(&mut self.bytes, outer);
-            self.bytes.extend([field.tag.unwrap_or(0) as u8, content.len() as u8]);
-            self.bytes.extend(content);
-        }
-        for tag in 0..unknown as u8 {
-            self.bytes.extend([0x40 + tag, 2, 9, 9]);
-        }
-    }
-}
 
 /// Bends a request: flips, cuts, lengthens, and puts counts where none can stand.
 fn bend(random: &mut Random, whole: &[u8]) -> Vec<u8> {
@@ -170,74 +65,6 @@ fn read(api: ApiKey, version: i16, body: &[u8]) -> Read {
     read
 }
 
-/// Requests of which one array, the `place`th met, has `count` of its smallest elements: what a decoder swells most on.
-/// `None` if there is no such array.
-fn swollen(shape: &Shape, version: i16, place: usize, count: usize) -> Option<Vec<u8>> {
-    let flexible = shape.flexible.holds(version);
-    let mut lean = Lean { version, flexible, arrays: 0, swell: (place, count), inside: false, bytes: Vec::new() };
-    lean.fields(shape.fields);
-    (lean.arrays > place).then_some(lean.bytes)
-}
-
-/// Writes the smallest request whose every array has an element, but for the one to swell.
-struct Lean {
-    version: i16,
-    flexible: bool,
-    arrays: usize,
-    swell: (usize, usize),
-    inside: bool,
-    bytes: Vec<u8>,
-}
-
-impl Lean {
-    fn fields(&mut self, fields: &[Field]) {
-        let version = self.version;
-        for field in fields.iter().filter(|field| field.tag.is_none() && field.versions.holds(version)) {
-            match field.kind {
-                Kind::Struct(_) if field.nullable.holds(version) => self.bytes.push(0xff),
-                _ => self.value(&field.kind),
-            }
-        }
-        if self.flexible {
-            self.bytes.push(0);
-        }
-    }
-
-    fn value(&mut self, kind: &Kind) {
-        match kind {
-            Kind::Bool | Kind::Int8 => self.bytes.push(0),
-            Kind::Int16 => self.bytes.extend([0; 2]),
-            Kind::Int32 => self.bytes.extend([0; 4]),
-            Kind::Int64 => self.bytes.extend([0; 8]),
-            Kind::Uuid => self.bytes.extend([0; 16]),
-            Kind::String => self.count(0, 2),
-            Kind::Bytes => self.count(0, 4),
-            Kind::Array(_) if self.inside => self.count(0, 4),
-            Kind::Array(of) => {
-                self.inside = self.arrays == self.swell.0;
-                self.arrays += 1;
-                let count = if self.inside { self.swell.1 } else { 1 };
-                self.count(count, 4);
-                (0..count).for_each(|_| self.value(of));
-                self.inside = false;
-            }
-            Kind::Struct(fields) => self.fields(fields),
-        }
-    }
-
-    fn count(&mut self, count: usize, width: usize) {
-        if !self.flexible {
-            return self.bytes.extend(&(count as u32).to_be_bytes()[4 - width..]);
-        }
-        let mut value = count + 1;
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
-    }
-}
-
 /// Reads requests whose arrays grow until the guard will not have them.
 fn swell(api: ApiKey, shape: &Shape, version: i16) {
     for place in 0.. {
@@ -271,9 +98,7 @@ fn no_bytes_take_more_than_their_due() {
             let flexible = shape.flexible.holds(version);
             assert_eq!(api.request_header_version(version) >= 2, flexible, "{} {version}", shape.name);
             for _ in 0..WHOLE {
-                let mut maker = Maker { random: &mut random, version, flexible, bytes: Vec::new() };
-                maker.fields(shape.fields);
-                let body = maker.bytes;
+                let body = any(shape, version, &mut random);
                 assert_eq!(read(api, version, &body), Read::Whole, "{} {version}: {body:02x?}", shape.name);
                 whole += 1;
                 for _ in 0..CROOKED {

@@ -71,15 +71,16 @@ impl Requests for Dispatch {
             Route::OldProduce(entry) => (entry, old_produce(fixed, &body)),
             Route::Handler(entry) => {
                 let api = entry.name();
-                guard::check(fixed.key, fixed.version, &body).map_err(|why| Malformed { api, why: why.to_string() })?;
+                let decoded = guard::check(fixed.key, fixed.version, &body);
+                let decoded = decoded.map_err(|why| Malformed { api, why: why.to_string() })?;
                 let begin = entry.begin(self.context(caller, fixed.version), fixed.correlation_id, body);
                 let begin = async move { begin.await.map_err(|why| Malformed { api, why: why.to_string() }) };
-                return Ok(Asked { api, turn: entry.turn, begin: Box::pin(begin) });
+                return Ok(Asked { api, turn: entry.turn, decoded, begin: Box::pin(begin) });
             }
         };
         let api = entry.name();
         let begun = begun.map_err(|why| Malformed { api, why });
-        Ok(Asked { api, turn: entry.turn, begin: Box::pin(std::future::ready(begun)) })
+        Ok(Asked { api, turn: entry.turn, decoded: 0, begin: Box::pin(std::future::ready(begun)) })
     }
 }
 

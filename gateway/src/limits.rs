@@ -17,6 +17,10 @@ pub const READ_BUFFER_BYTES: usize = 4 << 10;
 pub const READ_AHEAD_BYTES: usize = 256 << 10;
 /// Bytes of requests held by all connections together; past it sockets are not read.
 pub const REQUEST_MEMORY_BYTES: usize = 512 << 20;
+/// Bytes of decoded requests that are being begun, of all connections together; past it requests wait to be decoded.
+pub const DECODED_MEMORY_BYTES: usize = 256 << 20;
+/// Decoded requests below this are too small to be counted, bytes.
+pub const DECODED_UNCOUNTED_BYTES: usize = 64 << 10;
 /// Bytes of answers held by all connections together; past it answers wait to be made.
 pub const ANSWER_MEMORY_BYTES: usize = 1 << 30;
 /// Answers below this are too small to be counted, bytes.

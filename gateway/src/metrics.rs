@@ -47,6 +47,8 @@ pub struct Metrics {
     closed: Family<Reason, Counter>,
     /// Bytes of requests held now.
     pub request_memory: Gauge,
+    /// Bytes of decoded requests now, those that are being begun.
+    pub decoded_memory: Gauge,
     /// Bytes of answers held now.
     pub answer_memory: Gauge,
 }
@@ -86,6 +88,7 @@ impl Metrics {
             refused: Counter::default(),
             closed: Family::default(),
             request_memory: Gauge::default(),
+            decoded_memory: Gauge::default(),
             answer_memory: Gauge::default(),
         };
         registry.register("requests", "Requests answered, by API and error", all.requests.clone());
@@ -99,6 +102,8 @@ impl Metrics {
         registry.register("connections_closed", "Connections closed, by reason", all.closed.clone());
         let help = "Bytes of requests held";
         registry.register_with_unit("request_memory", help, Unit::Bytes, all.request_memory.clone());
+        let help = "Bytes of decoded requests that are being begun";
+        registry.register_with_unit("decoded_memory", help, Unit::Bytes, all.decoded_memory.clone());
         let help = "Bytes of answers held";
         registry.register_with_unit("answer_memory", help, Unit::Bytes, all.answer_memory.clone());
         all

@@ -21,7 +21,9 @@ use super::frame::{FrameError, FrameReader};
 use super::request::{Begun, Caller, End, Malformed};
 use super::shared::Shared;
 use crate::api::handler::Turn;
-use crate::limits::{ANSWER_BYTES_PER_SECOND, ANSWER_UNCOUNTED_BYTES, IN_FLIGHT_PER_CONNECTION, WRITE_CHUNKS};
+use crate::limits::{
+    ANSWER_BYTES_PER_SECOND, ANSWER_UNCOUNTED_BYTES, DECODED_UNCOUNTED_BYTES, IN_FLIGHT_PER_CONNECTION, WRITE_CHUNKS,
+};
 use crate::metrics::RequestDone;
 
 /// Why a connection ended.
@@ -157,7 +159,13 @@ async fn begin_all<R: AsyncRead + Unpin>(
         };
         let turn = Arc::clone(&turns).acquire_many_owned(places).await;
         let turn = turn.expect("the turns of a connection are never closed");
+        // Held by a request only while it begins: none waits for anything of another's here, so the pool always moves.
+        let decoded = match asked.decoded {
+            0..=DECODED_UNCOUNTED_BYTES => None,
+            bytes => Some(shared.decoded_memory.take(bytes).await),
+        };
         let begun = asked.begin.await?;
+        drop(decoded);
         let flight = Flight { api: asked.api, begun, since, request_bytes, memory: frame.memory, turn };
         if send.send(flight).await.is_err() {
             return Ok(()); // the outlet has ended and says why

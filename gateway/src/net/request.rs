@@ -37,6 +37,8 @@ pub struct Asked {
     pub api: &'static str,
     /// How it stands among its neighbours.
     pub turn: Turn,
+    /// Bytes it takes while it begins, at most, beside its frame.
+    pub decoded: usize,
     /// Begins it when polled.
     pub begin: BoxFuture<'static, Result<Begun, Malformed>>,
 }

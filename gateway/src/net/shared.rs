@@ -21,6 +21,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Bytes of requests held.
     pub request_memory: Budget,
+    /// Bytes of decoded requests that are being begun.
+    pub decoded_memory: Budget,
     /// Bytes of answers held.
     pub answer_memory: Budget,
     /// Connections there may be.
@@ -58,6 +60,7 @@ impl Shared {
         Self {
             requests,
             request_memory: Budget::new(limits::REQUEST_MEMORY_BYTES, metrics.request_memory.clone()),
+            decoded_memory: Budget::new(limits::DECODED_MEMORY_BYTES, metrics.decoded_memory.clone()),
             answer_memory,
             metrics,
             permits: Permits::new(limits::CONNECTIONS, limits::CONNECTIONS_PER_ADDRESS),

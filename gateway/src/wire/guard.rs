@@ -3,7 +3,7 @@
 //! The message crate reserves memory by the counts it reads, and a decoded struct is many times its bytes; so a frame goes
 //! through here first. What passes has only lengths and counts that its bytes bear out, ends where its last field ends, and
 //! decodes into memory in proportion to its frame: at most [`DECODED_PER_FRAME_BYTE`] times its bytes plus
-//! [`DECODED_FREE_BYTES`]. Messages do not nest in themselves, so the shapes bound the depth.
+//! [`DECODED_FREE_BYTES`], and never more than [`DECODED_BYTES_MAX`]. Messages do not nest in themselves, so the shapes bound the depth.
 
 use super::shape::{Field, Kind, Shape};
 use super::shapes::REQUESTS;
@@ -12,6 +12,8 @@ use super::shapes::REQUESTS;
 pub const DECODED_PER_FRAME_BYTE: usize = 12;
 /// Bytes any request may take once decoded, however small its body.
 pub const DECODED_FREE_BYTES: usize = 512 << 10;
+/// Most bytes any request may take once decoded, however large its body; what it carries is not decoded and not counted.
+pub const DECODED_BYTES_MAX: usize = 64 << 20;
 /// Most tagged fields of one struct.
 pub const TAGGED_FIELDS_PER_STRUCT: u32 = 64;
 
@@ -72,17 +74,18 @@ pub fn shape(key: i16) -> Option<&'static Shape> {
     REQUESTS.binary_search_by_key(&key, |shape| shape.key).ok().map(|place| &REQUESTS[place])
 }
 
-/// Whether the body of a request is what its API and version say. Takes no memory, and time in proportion to the body.
+/// Judges whether the body of a request is what its API and version say, and answers how many bytes it takes once decoded, at
+/// most. Takes no memory itself, and time in proportion to the body.
 ///
 /// # Errors
 /// What is wrong with it, for the log; the connection is then closed, as a Kafka broker does.
-pub fn check(key: i16, version: i16, body: &[u8]) -> Result<(), Refused> {
+pub fn check(key: i16, version: i16, body: &[u8]) -> Result<usize, Refused> {
     let shape = shape(key).ok_or(Refused::Unknown)?;
-    let budget = DECODED_FREE_BYTES + body.len().saturating_mul(DECODED_PER_FRAME_BYTE);
+    let budget = (DECODED_FREE_BYTES + body.len().saturating_mul(DECODED_PER_FRAME_BYTE)).min(DECODED_BYTES_MAX);
     let mut walk = Walk { rest: body, version, flexible: shape.flexible.holds(version), budget, left: budget };
     walk.fields(shape.fields)?;
     match walk.rest.len() {
-        0 => Ok(()),
+        0 => Ok(walk.budget - walk.left),
         trailing => Err(Refused::Trailing(trailing)),
     }
 }

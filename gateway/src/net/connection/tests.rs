@@ -42,7 +42,7 @@ impl Requests for Told {
             waiting.lock().unwrap().push((fixed.correlation_id, tell));
             Ok(Begun::Later(Box::pin(async move { told.await.unwrap_or(End::Silence) })))
         };
-        Ok(Asked { api: "Told", turn, begin: Box::pin(begin) })
+        Ok(Asked { api: "Told", turn, decoded: 0, begin: Box::pin(begin) })
     }
 }
 

@@ -97,8 +97,21 @@ fn what_would_swell_is_refused() {
         body.push(0);
         body
     };
-    check(16, 4, &states(10_000)).unwrap();
+    assert_eq!(check(16, 4, &states(10_000)), Ok(320_000));
     assert!(matches!(check(16, 4, &states(100_000)), Err(Refused::Cost(_))));
+}
+
+#[test]
+fn a_large_frame_buys_no_more_than_the_most() {
+    // Produce, version 3: one topic with very many partitions of eight bytes each.
+    let partitions = |count: usize| {
+        let mut body = b"\xff\xff\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01t".to_vec();
+        body.extend((count as u32).to_be_bytes());
+        body.extend(std::iter::repeat_n([0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], count).flatten());
+        body
+    };
+    assert!(check(0, 3, &partitions(50_000)).is_ok_and(|bytes| bytes > 50_000 * 36));
+    assert_eq!(check(0, 3, &partitions(2_000_000)), Err(Refused::Cost(DECODED_BYTES_MAX)));
 }
 
 #[test]
