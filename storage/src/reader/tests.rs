@@ -1,3 +1,5 @@
+//! The reader against a store and a journal that are slow, damaged, or move on meanwhile.
+
 use std::time::Duration;
 
 use metadata::command::{BatchOutcome, Command, Outcome, Refusal};

@@ -1,3 +1,5 @@
+//! What is tidied away, and above all what is not.
+
 use std::time::Duration;
 
 use metadata::clock::Clock;

@@ -1,3 +1,5 @@
+//! The writer as its callers see it: order, durability, pace, memory, and what they are told when a store or journal fails.
+
 use std::time::Duration;
 
 use futures_util::FutureExt;

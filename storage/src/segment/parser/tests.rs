@@ -1,3 +1,5 @@
+//! Segments there and back, their pinned bytes, and bytes that are none.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
