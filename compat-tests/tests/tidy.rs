@@ -87,7 +87,7 @@ fn outside_crates_stay_in_their_room() {
     let rooms: &[(&str, &[&str])] = &[
         ("aws_sdk_s3", &["storage/src/blob/s3", "compat-tests/"]),
         ("rusqlite", &["metadata/src/journal/sqlite"]),
-        ("prost", &["metadata/src/codec", "gateway/src/coordinator/"]),
+        ("prost", &["metadata/src/codec", "metadata/src/state/", "gateway/src/coordinator/"]),
         ("kafka_protocol", &["gateway/src/wire", "gateway/src/api", "gateway/src/dispatch", "compat-tests/"]),
     ];
     let mut offences = Vec::new();
@@ -104,7 +104,9 @@ fn outside_crates_stay_in_their_room() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    let silent = tracked(".rs").into_iter().filter(|(_, text)| !text.trim_start().starts_with("//!"));
+    // Tests that outgrew their file are said by that file.
+    let rooms = tracked(".rs").into_iter().filter(|(name, _)| !name.ends_with("/tests.rs") && !name.contains("/tests/"));
+    let silent = rooms.filter(|(_, text)| !text.trim_start().starts_with("//!"));
     let offences: Vec<_> = silent.map(|(name, _)| name).collect();
     report("files without a first line of what they are", &offences);
 }

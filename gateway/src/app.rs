@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use metadata::clock::SystemClock;
 use metadata::command::{AdvertisedListener, OpenSession};
+use metadata::error::SubmitError;
 use metadata::handle::{Metadata, MetadataParts};
 use metadata::journal::sqlite::SqliteJournal;
 use metadata::metrics::JournalMetrics;
 use metadata::model::ids::NodeId;
 use metadata::options::MetadataOptions;
+use metadata::state::FEATURE_LEVEL;
 use prometheus_client::registry::Registry;
 use storage::blob::BlobStore;
 use storage::cache::tail::TailCache;
@@ -44,8 +46,6 @@ use crate::snapshots::BucketSnapshots;
 
 /// Name of the one listener, as clients of Kafka know it.
 const LISTENER: &str = "PLAINTEXT";
-/// Feature level of this build.
-const FEATURE_LEVEL: u32 = 1;
 
 /// Why a gateway does not start. The text says what to do; nothing was acknowledged to anyone.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +142,11 @@ impl App {
             services,
             upkeep,
         })
+    }
+
+    /// Waits until the metadata is of no more use and tells why; the gateway must then stop.
+    pub async fn ended(&self) -> SubmitError {
+        self.services.metadata.ended().await
     }
 
     /// Stops in reverse order: no new request, answers what is in flight, flushes, leaves the cluster. Bounded in time.

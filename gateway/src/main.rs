@@ -17,6 +17,7 @@ const EXIT_START: u8 = 1;
 const EXIT_HURRIED: u8 = 130;
 
 fn main() -> ExitCode {
+    metadata::failpoint::arm_from_env();
     let cli = Cli::parse();
     if cli.list_options {
         print!("{}", list_options());
@@ -61,7 +62,16 @@ async fn run(options: Options) -> ExitCode {
         () = either(&mut terminate, &mut interrupt) => return ExitCode::from(EXIT_HURRIED),
     };
     greet(&app, &place);
-    either(&mut terminate, &mut interrupt).await;
+    tokio::select! {
+        () = either(&mut terminate, &mut interrupt) => {}
+        why = app.ended() => {
+            // The state stands still: answering from it would be wrong.
+            tracing::error!(%why, "the metadata ended; stopping");
+            eprintln!("streamhouse: {why}");
+            app.stop().await;
+            return ExitCode::from(EXIT_START);
+        }
+    }
     tracing::info!("stopping: answering what is in flight; a second signal ends at once");
     tokio::select! {
         () = app.stop() => {

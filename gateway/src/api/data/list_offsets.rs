@@ -29,6 +29,8 @@ use crate::limits;
 use crate::services::Services;
 use crate::wire::error_code::ErrorCode;
 
+/// First version that tells the leader epoch.
+const LEADER_EPOCH_FROM: i16 = 4;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -73,7 +75,8 @@ async fn serve(context: &Context, request: ListOffsetsRequest) -> ListOffsetsRes
     let mut answers = join_all(lookups).await.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().zip(&mut answers);
-        let partitions = partitions.map(|(asked, answer)| respond(asked.partition_index, answer)).collect();
+        let partitions =
+            partitions.map(|(asked, answer)| respond(asked.partition_index, context.version, answer)).collect();
         ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
@@ -108,11 +111,12 @@ fn look_up(
     })
 }
 
-fn respond(index: i32, answer: Result<Option<(Offset, i64)>, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn respond(index: i32, version: i16, answer: Result<Option<(Offset, i64)>, ErrorCode>) -> ListOffsetsPartitionResponse {
     let base = ListOffsetsPartitionResponse::default().with_partition_index(index);
     match answer {
         Ok(Some((offset, timestamp))) => {
-            base.with_offset(offset.get()).with_timestamp(timestamp).with_leader_epoch(limits::LEADER_EPOCH)
+            let leader_epoch = if version >= LEADER_EPOCH_FROM { limits::LEADER_EPOCH } else { -1 };
+            base.with_offset(offset.get()).with_timestamp(timestamp).with_leader_epoch(leader_epoch)
         }
         Ok(None) => base.with_offset(-1).with_timestamp(-1).with_leader_epoch(-1),
         Err(code) => base.with_error_code(code.code()).with_offset(-1).with_timestamp(-1).with_leader_epoch(-1),
