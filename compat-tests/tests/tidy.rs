@@ -105,7 +105,8 @@ fn outside_crates_stay_in_their_room() {
 #[test]
 fn every_file_says_what_it_is() {
     // Tests that outgrew their file are said by that file.
-    let rooms = tracked(".rs").into_iter().filter(|(name, _)| !name.ends_with("/tests.rs") && !name.contains("/tests/"));
+    let rooms =
+        tracked(".rs").into_iter().filter(|(name, _)| !name.ends_with("/tests.rs") && !name.contains("/tests/"));
     let silent = rooms.filter(|(_, text)| !text.trim_start().starts_with("//!"));
     let offences: Vec<_> = silent.map(|(name, _)| name).collect();
     report("files without a first line of what they are", &offences);
