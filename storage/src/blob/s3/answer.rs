@@ -58,6 +58,7 @@ impl Place {
             | (_, 503 | 429) => BlobError::Throttled(text()),
             (
                 "InvalidAccessKeyId"
+                | "XAdminUserNotFound" // versitygw's name for it
                 | "SignatureDoesNotMatch"
                 | "ExpiredToken"
                 | "InvalidToken"
@@ -81,7 +82,7 @@ impl Place {
             ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 403) => BlobError::Denied(text()),
             // The body did not arrive whole: nothing was written.
             ("RequestTimeout" | "IncompleteBody" | "BadDigest", _) => BlobError::Unavailable(text()),
-            ("NoSuchKey" | "NotFound", _) | (_, 404) => BlobError::not_found(key),
+            ("NoSuchKey" | "NotFound", _) | ("", 404) => BlobError::not_found(key),
             ("NotImplemented", _) | (_, 400..=499 | 501) => {
                 BlobError::Invalid(format!("the store refused the request ({})", text()))
             }
@@ -131,6 +132,7 @@ mod tests {
             ("NoSuchKey", 404, ErrorClass::Rejected),
             ("", 404, ErrorClass::Rejected),
             ("NoSuchBucket", 404, ErrorClass::Rejected),
+            ("NoSuchThing", 404, ErrorClass::Rejected),
             ("AccessDenied", 403, ErrorClass::Rejected),
             ("PreconditionFailed", 412, ErrorClass::Rejected),
             ("ConditionalRequestConflict", 409, ErrorClass::Retry),
