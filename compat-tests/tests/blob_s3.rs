@@ -16,7 +16,7 @@ use storage::blob::{BlobError, BlobStore, Payload, contract};
 async fn rig() -> (S3Server, S3Store) {
     let server = S3Server::start().await;
     let options = S3Options { request_timeout: Duration::from_millis(500), ..server.store_options() };
-    let store = S3Store::open(options).await.unwrap();
+    let store = S3Store::open(options).await.expect("the server is well behaved so far");
     (server, store)
 }
 

@@ -222,7 +222,7 @@ pub enum BlobError {
     },
     /// The store does not know the credentials, or none were found.
     #[error(
-        "credentials were refused ({0}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN or AWS_PROFILE"
+        "no good credentials ({0}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN or AWS_PROFILE"
     )]
     Credentials(String),
     /// The credentials are good but may not do this.

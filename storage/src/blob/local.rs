@@ -280,7 +280,13 @@ async fn blocking<T: Send + 'static>(
 /// Creates the folders, takes the shared lock, and clears the temporary files if nobody else can own one.
 fn prepare(root: &Path) -> io::Result<File> {
     let temporary = root.join(TEMPORARY);
+    let missing: Vec<_> = temporary.ancestors().take_while(|path| !path.exists()).collect();
     fs::create_dir_all(&temporary)?;
+    for created in missing {
+        if let Some(above) = created.canonicalize()?.parent() {
+            sync_folder(above)?;
+        }
+    }
     let lock = File::options().create(true).append(true).open(root.join(LOCK))?;
     match lock.try_lock() {
         Ok(()) => {
@@ -293,9 +299,6 @@ fn prepare(root: &Path) -> io::Result<File> {
         Err(TryLockError::Error(e)) => return Err(e),
     }
     lock.lock_shared()?;
-    if let Some(above) = root.canonicalize()?.parent() {
-        sync_folder(above)?;
-    }
     sync_folder(root)?;
     Ok(lock)
 }

@@ -1,3 +1,5 @@
+//! The folder store: the contract, and what only a folder can do wrong.
+
 use super::*;
 use crate::blob::contract;
 

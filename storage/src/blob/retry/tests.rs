@@ -1,3 +1,5 @@
+//! Retries in paused time: what is tried again, how long, and what is told when it does not help.
+
 use super::*;
 use crate::blob::contract;
 use crate::blob::faulty::{Fault, Faults, Faulty};

@@ -1,3 +1,5 @@
+//! Records and batches: bytes by hand, round trips, and damage of every kind.
+
 use metadata::model::batch::{BatchIter, stamp_append_time};
 use metadata::model::ids::ProducerId;
 use proptest::prelude::*;
