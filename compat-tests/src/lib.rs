@@ -1,6 +1,9 @@
 //! The proof of StreamHouse: servers, harnesses and clients that the tests in `tests/` share.
 
 pub mod foreign_s3;
+pub mod harness;
+pub mod load;
 pub mod made_requests;
 pub mod raw_client;
+pub mod requests;
 pub mod s3_server;
