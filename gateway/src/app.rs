@@ -13,7 +13,6 @@ use metadata::handle::{Metadata, MetadataParts};
 use metadata::journal::sqlite::SqliteJournal;
 use metadata::metrics::JournalMetrics;
 use metadata::model::ids::NodeId;
-use metadata::options::MetadataOptions;
 use metadata::state::FEATURE_LEVEL;
 use prometheus_client::registry::Registry;
 use storage::blob::BlobStore;
@@ -224,7 +223,7 @@ async fn start_metadata(
         snapshots: Arc::new(BucketSnapshots::new(Arc::clone(blobs))),
         clock: Arc::new(SystemClock),
         session,
-        options: MetadataOptions::default(),
+        options: options.metadata.clone(),
         metrics: JournalMetrics::register(registry),
     })
     .await?;

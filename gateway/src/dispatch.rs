@@ -24,6 +24,8 @@ use crate::wire::old_produce;
 #[derive(Debug)]
 pub struct Dispatch {
     services: Arc<Services>,
+    /// Largest frame of any API, bytes (`socket.request.max.bytes`).
+    largest: usize,
 }
 
 /// How a key and version are served.
@@ -38,7 +40,8 @@ enum Route {
 impl Dispatch {
     /// Dispatches to handlers that work with these services.
     pub fn new(services: Arc<Services>) -> Self {
-        Self { services }
+        let largest = usize::try_from(services.kafka.number("socket.request.max.bytes")).unwrap_or(0);
+        Self { services, largest }
     }
 
     fn context(&self, caller: &Caller, version: i16) -> Context {
@@ -55,7 +58,9 @@ impl Dispatch {
 impl Requests for Dispatch {
     fn cap(&self, fixed: Fixed) -> Option<usize> {
         Some(match route(fixed)? {
-            Route::Handler(entry) | Route::NewerApiVersions(entry) | Route::OldProduce(entry) => entry.max_frame,
+            Route::Handler(entry) | Route::NewerApiVersions(entry) | Route::OldProduce(entry) => {
+                entry.max_frame.min(self.largest)
+            }
         })
     }
 

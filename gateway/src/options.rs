@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use metadata::options::MetadataOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub struct Options {
     pub kafka: BTreeMap<String, String>,
     /// How segments are cut, what is cached, when upkeep runs.
     pub storage: StorageSection,
+    /// The journal, its appender and snapshots.
+    pub metadata: MetadataOptions,
 }
 
 /// How log lines are written.
@@ -78,6 +81,7 @@ impl Default for Options {
             log: "info".into(),
             kafka: BTreeMap::new(),
             storage: StorageSection::default(),
+            metadata: MetadataOptions::default(),
         }
     }
 }
@@ -116,6 +120,9 @@ impl Options {
             _ => return Err(wrong("journal", "must be `sqlite`")),
         }
         self.storage.writer(self.bucket.is_none())?;
+        if let Some(problem) = self.metadata.problem() {
+            return Err(wrong("metadata", &problem));
+        }
         kafka::validate(&self.kafka)
     }
 
