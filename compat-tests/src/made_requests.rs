@@ -7,7 +7,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,7 +17,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.number() % end as u64) as usize
     }
 
     /// True once in so many times.
@@ -87,7 +87,7 @@ impl Maker<'_> {
     }
 
     fn some(&mut self, len: usize) {
-        let bytes: Vec<u8> = (0..len).map(|_| self.random.next() as u8).collect();
+        let bytes: Vec<u8> = (0..len).map(|_| self.random.number() as u8).collect();
         self.bytes.extend(bytes);
     }
 

@@ -29,7 +29,7 @@ fn bend(random: &mut Random, whole: &[u8]) -> Vec<u8> {
     for _ in 0..=random.below(3) {
         let at = random.below(bytes.len() + 1);
         match random.below(6) {
-            0 if at < bytes.len() => bytes[at] = random.next() as u8,
+            0 if at < bytes.len() => bytes[at] = random.number() as u8,
             1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
             2 => bytes.truncate(at),
             3 => bytes.extend((0..random.below(9)).map(|_| 0xff)),
@@ -116,7 +116,7 @@ fn no_bytes_take_more_than_their_due() {
             }
             swell(api, shape, version);
             for _ in 0..CROOKED {
-                let body: Vec<u8> = (0..random.below(200)).map(|_| random.next() as u8).collect();
+                let body: Vec<u8> = (0..random.below(200)).map(|_| random.number() as u8).collect();
                 read(api, version, &body);
             }
         }

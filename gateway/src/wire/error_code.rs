@@ -3,13 +3,14 @@
 use metadata::class::ErrorClass;
 
 macro_rules! error_codes {
-    ($($variant:ident = $code:literal, $name:literal;)*) => {
+    ($($(#[$attribute:meta])* $variant:ident = $code:literal, $name:literal;)*) => {
         /// A Kafka error code (`org.apache.kafka.common.protocol.Errors`, 4.2).
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
         #[repr(i16)]
         pub enum ErrorCode {
             $(
                 #[doc = concat!("`", $name, "` (", $code, ")")]
+                $(#[$attribute])*
                 $variant = $code,
             )*
         }
@@ -35,6 +36,7 @@ macro_rules! error_codes {
 
 error_codes! {
     UnknownServerError = -1, "UNKNOWN_SERVER_ERROR";
+    #[default]
     None = 0, "NONE";
     OffsetOutOfRange = 1, "OFFSET_OUT_OF_RANGE";
     CorruptMessage = 2, "CORRUPT_MESSAGE";
@@ -191,12 +193,6 @@ impl ErrorCode {
             ErrorClass::Corrupt => Self::KafkaStorageError,
             ErrorClass::Closed => Self::NotLeaderOrFollower,
         }
-    }
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        Self::None
     }
 }
 

@@ -67,7 +67,7 @@ fn tagged_fields_are_counted_and_capped() {
     assert_eq!(check(18, 3, &tags(65)), Err(Refused::Tags(65)));
     assert_eq!(check(18, 3, b"\x02a\x02b\x01\x05\x7f"), Err(Refused::Short));
     // Fetch version 12, cluster id under tag 0: announced longer than it is.
-    let fetch = |tag: &[u8]| [&[0; 25][..], &[1, 1, 1], tag].concat();
+    let fetch = |tag: &[u8]| [&[0; 25][..], &[1, 1, 1, 1], tag].concat();
     check(1, 12, &fetch(b"\x00\x02\x02a")).unwrap();
     assert_eq!(check(1, 12, &fetch(b"\x00\x03\x02aa")), Err(Refused::TagLength(0)));
 }
