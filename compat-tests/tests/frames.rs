@@ -56,16 +56,19 @@ fn read(api: ApiKey, version: i16, body: &[u8]) -> Read {
     let guarded = guard::check(api as i16, version, &bytes);
     let read = match guarded {
         Err(_) => Read::Refused,
-        Ok(_) => match RequestKind::decode(api, &mut bytes, version) {
-            Err(_) => Read::Undecodable,
-            Ok(_request) if bytes.is_empty() => Read::Whole,
-            Ok(_request) => Read::Rest(bytes.len()),
-        },
+        Ok(passed) => {
+            bytes.truncate(passed.len);
+            match RequestKind::decode(api, &mut bytes, version) {
+                Err(_) => Read::Undecodable,
+                Ok(_request) if bytes.is_empty() => Read::Whole,
+                Ok(_request) => Read::Rest(bytes.len()),
+            }
+        }
     };
     let took = MEMORY.peak_usage().saturating_sub(before);
     let allowed = PER_BYTE * body.len() + BESIDES;
     // The guard's own estimate, from which the gateway shares memory out, is no lie either.
-    let allowed = guarded.map_or(allowed, |decoded| allowed.min(decoded + SMALL));
+    let allowed = guarded.map_or(allowed, |passed| allowed.min(passed.decoded + SMALL));
     assert!(took <= allowed, "{api:?} {version}: {took} bytes for {} of {body:02x?}", body.len());
     read
 }

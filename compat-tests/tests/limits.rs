@@ -140,7 +140,9 @@ async fn what_is_no_request_closes_its_connection_and_no_other() {
     let mut witness = gateway.client().await;
     let metadata = frame(1, 1, &MetadataRequest::default().with_topics(None)).unwrap();
     let with_length = |len: i32| [&len.to_be_bytes()[..], &metadata[4..]].concat();
-    let long = [&with_length(metadata.len() as i32 - 3)[..], &[0]].concat();
+    // A byte behind the last field does no harm: Kafka ignores it, and librdkafka sends some.
+    witness.send_bytes(&[&with_length(metadata.len() as i32 - 3)[..], &[0]].concat()).await.unwrap();
+    witness.receive_frame().await.unwrap();
     let cases: &[(&str, Vec<u8>)] = &[
         ("an unknown key", raw_frame(999, 0, 1, &[]).to_vec()),
         ("a negative key", raw_frame(-1, 0, 1, &[]).to_vec()),
@@ -152,7 +154,6 @@ async fn what_is_no_request_closes_its_connection_and_no_other() {
         ("a length below a header", with_length(9)),
         ("a length beyond all", with_length(i32::MAX)),
         ("a length beyond the API's", with_length(3 << 20)),
-        ("a byte behind the request", long),
         ("a count beyond the frame", raw_frame(3, 1, 1, &[0x7f, 0xff, 0xff, 0xff]).to_vec()),
         ("text that is none", raw_frame(3, 1, 1, b"\x00\x00\x00\x01\x00\x02\xff\xfe").to_vec()),
         ("another protocol", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),

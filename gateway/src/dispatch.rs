@@ -76,8 +76,9 @@ impl Requests for Dispatch {
             Route::OldProduce(entry) => (entry, old_produce(fixed, &body)),
             Route::Handler(entry) => {
                 let api = entry.name();
-                let decoded = guard::check(fixed.key, fixed.version, &body);
-                let decoded = decoded.map_err(|why| Malformed { api, why: why.to_string() })?;
+                let passed = guard::check(fixed.key, fixed.version, &body);
+                let guard::Passed { decoded, len } = passed.map_err(|why| Malformed { api, why: why.to_string() })?;
+                let body = body.slice(..len);
                 let begin = entry.begin(self.context(caller, fixed.version), fixed.correlation_id, body);
                 let begin = async move { begin.await.map_err(|why| Malformed { api, why: why.to_string() }) };
                 return Ok(Asked { api, turn: entry.turn, decoded, begin: Box::pin(begin) });

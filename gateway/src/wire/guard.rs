@@ -1,7 +1,7 @@
 //! Walks a request by its shape before anything of it is decoded.
 //!
 //! The message crate reserves memory by the counts it reads, and a decoded struct is many times its bytes; so a frame goes
-//! through here first. What passes has only lengths and counts that its bytes bear out, ends where its last field ends, and
+//! through here first. What passes has only lengths and counts that its bytes bear out, and
 //! decodes into memory in proportion to its frame: at most [`DECODED_PER_FRAME_BYTE`] times its bytes plus
 //! [`DECODED_FREE_BYTES`], and never more than [`DECODED_BYTES_MAX`]. Messages do not nest in themselves, so the shapes bound the depth.
 
@@ -32,9 +32,6 @@ pub enum Refused {
     /// The frame ends inside a field.
     #[error("it ends inside a field")]
     Short,
-    /// Bytes follow the last field.
-    #[error("{0} bytes follow its last field")]
-    Trailing(usize),
     /// A varint of more than 32 bits.
     #[error("a varint has more than 32 bits")]
     Varint,
@@ -74,20 +71,27 @@ pub fn shape(key: i16) -> Option<&'static Shape> {
     REQUESTS.binary_search_by_key(&key, |shape| shape.key).ok().map(|place| &REQUESTS[place])
 }
 
-/// Judges whether the body of a request is what its API and version say, and answers how many bytes it takes once decoded, at
-/// most. Takes no memory itself, and time in proportion to the body.
+/// What passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// Bytes it takes once decoded, at most.
+    pub decoded: usize,
+    /// Where its last field ends. What follows is to be cut off and ignored, as on a Kafka broker: librdkafka's Metadata request
+    /// for all topics carries three bytes too many.
+    pub len: usize,
+}
+
+/// Judges whether the body of a request is what its API and version say. Takes no memory itself, and time in proportion to the
+/// body.
 ///
 /// # Errors
 /// What is wrong with it, for the log; the connection is then closed, as a Kafka broker does.
-pub fn check(key: i16, version: i16, body: &[u8]) -> Result<usize, Refused> {
+pub fn check(key: i16, version: i16, body: &[u8]) -> Result<Passed, Refused> {
     let shape = shape(key).ok_or(Refused::Unknown)?;
     let budget = (DECODED_FREE_BYTES + body.len().saturating_mul(DECODED_PER_FRAME_BYTE)).min(DECODED_BYTES_MAX);
     let mut walk = Walk { rest: body, version, flexible: shape.flexible.holds(version), budget, left: budget };
     walk.fields(shape.fields)?;
-    match walk.rest.len() {
-        0 => Ok(walk.budget - walk.left),
-        trailing => Err(Refused::Trailing(trailing)),
-    }
+    Ok(Passed { decoded: walk.budget - walk.left, len: body.len() - walk.rest.len() })
 }
 
 /// Walks the header's tagged fields; answers how many bytes they take.
