@@ -92,10 +92,18 @@ async fn serve(context: Context, request: FetchRequest, session: Session) -> Fet
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(limits::FETCH_WAIT);
     let deadline = Instant::now() + wait;
     let services = &context.services;
-    let wanted: Vec<_> = session.asked.iter().map(|a| a.topic.clone()).collect();
+    // Partitions of one topic mostly stand together: each run of them is looked up once.
+    let mut wanted: Vec<TopicRef> = Vec::new();
+    let mut places = Vec::with_capacity(session.asked.len());
+    for asked in &session.asked {
+        if wanted.last() != Some(&asked.topic) {
+            wanted.push(asked.topic.clone());
+        }
+        places.push(wanted.len() - 1);
+    }
     let topics = resolve(services, &wanted).await;
-    let checked: Vec<_> =
-        session.asked.iter().zip(&topics).map(|(asked, found)| check(asked, found.as_ref())).collect();
+    let checked = session.asked.iter().zip(places).map(|(asked, place)| check(asked, topics[place].as_ref()));
+    let checked: Vec<_> = checked.collect();
     let requests: Vec<_> = checked.iter().filter_map(|c| c.as_ref().ok().copied()).collect();
     let fetch_max = u64::try_from(services.kafka.number("fetch.max.bytes")).unwrap_or(u64::MAX);
     let max_bytes = u64::try_from(request.max_bytes).unwrap_or(0).min(fetch_max);
