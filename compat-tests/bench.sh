@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Prints the numbers that docs/benchmarks.md quotes. Release build; the gateway is a process of its own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --release -p gateway --bin streamhouse
+cargo build --release -p compat-tests --bin bench
+bash compat-tests/clients/java/build.sh -q
+STREAMHOUSE_BIN="$PWD/target/release/streamhouse" exec target/release/bench "$@"

@@ -1,0 +1,302 @@
+//! `bench`: what the README claims, measured on this machine, each number with the way it was measured.
+//!
+//! The gateway is a process of its own (`STREAMHOUSE_BIN`); the S3 server runs in this process with fixed injected latencies;
+//! gateway CPU is what the operating system says of the process. Clients are real where the name says so.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use compat_tests::harness::{Gateway, Setup};
+use compat_tests::raw_client::RawClient;
+use compat_tests::requests::{create_topic, produce};
+use compat_tests::s3_server::S3Server;
+use compat_tests::s3_server::faults::RequestKind;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use storage::blob::faulty::Delay;
+use storage::codec::records::RecordsBuilder;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const PRODUCE_VERSION: i16 = 12;
+const FETCH_VERSION: i16 = 12;
+const TIMESTAMP: i64 = 1_700_000_000_000;
+const INJECTED_PUT: Duration = Duration::from_millis(60);
+const INJECTED_GET: Duration = Duration::from_millis(25);
+const MIB: f64 = 1_048_576.0;
+
+fn main() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        println!("| work | measured | bar | how |\n| --- | --- | --- | --- |");
+        start_and_idle().await?;
+        folder_ack().await?;
+        idle_ack_on_s3().await?;
+        five_in_flight().await?;
+        hundred_partitions().await?;
+        throughput().await
+    })
+}
+
+fn row(work: &str, measured: &str, bar: &str, how: &str) {
+    println!("| {work} | {measured} | {bar} | {how} |");
+}
+
+fn percentile(sorted: &[Duration], p: usize) -> Duration {
+    sorted[(sorted.len() * p / 100).min(sorted.len() - 1)]
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
+}
+
+async fn start_and_idle() -> Result<()> {
+    let gateway = Setup::new()?.start().await?;
+    let started = gateway.started_in();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let cpu = gateway.cpu_seconds()?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let idle = (gateway.cpu_seconds()? - cpu) / 5.0 * 100.0;
+    let rss = gateway.rss()? as f64 / MIB;
+    row("start until clients are taken", &ms(started), "< 1 s", "process start to the ready line, empty folder");
+    row("idle memory", &format!("{rss:.1} MB RSS, {idle:.1} % of a core"), "< 50 MB", "2 s after start; CPU over 5 s");
+    Ok(())
+}
+
+/// Median of a small write made durable in this folder, as the gateway does it.
+fn fsync_p50(folder: &Path) -> Result<Duration> {
+    use std::io::Write as _;
+    let mut taken = Vec::new();
+    for n in 0..200 {
+        let path = folder.join(format!("fsync-{n}"));
+        let mut file = std::fs::File::create(&path)?;
+        let started = Instant::now();
+        file.write_all(&[0; 1024])?;
+        file.sync_all()?;
+        taken.push(started.elapsed());
+        std::fs::remove_file(path)?;
+    }
+    taken.sort();
+    Ok(percentile(&taken, 50))
+}
+
+async fn folder_ack() -> Result<()> {
+    let gateway = Setup::new()?.start().await?;
+    let fsync = fsync_p50(gateway.data())?;
+    let output = java(&["java4", "latency", &gateway.bootstrap(), "count=1000", "run=bench"])?;
+    let number = |name: &str| -> Option<f64> {
+        let rest = output.split_once(&format!("\"{name}\":"))?.1;
+        rest.split([',', '}']).next()?.trim().parse().ok()
+    };
+    let (p50, p99) = (number("p50_us").ok_or("no p50")? / 1000.0, number("p99_us").ok_or("no p99")? / 1000.0);
+    row(
+        "ack of one record, folder, default Java producer",
+        &format!("p50 {p50:.2} ms, p99 {p99:.2} ms; one fsync {}", ms(fsync)),
+        "p50 <= fsync + 5 ms",
+        "kafka-clients 4, 1,000 records of 100 bytes one after another; fsync: median of 200 files of 1 KiB in the same folder",
+    );
+    Ok(())
+}
+
+async fn on_s3() -> Result<(S3Server, Gateway)> {
+    let s3 = S3Server::start().await;
+    let gateway = Setup::new()?.on(&s3).start().await?;
+    Ok((s3, gateway))
+}
+
+fn batch(value: &[u8]) -> bytes::Bytes {
+    RecordsBuilder::new().values(TIMESTAMP, [value]).build()
+}
+
+async fn idle_ack_on_s3() -> Result<()> {
+    let (s3, gateway) = on_s3().await?;
+    let mut client = gateway.client().await?;
+    create_topic(&mut client, "idle", 1, &[]).await?;
+    s3.faults().put_latency(Delay::Fixed(INJECTED_PUT));
+    let mut taken = Vec::new();
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let started = Instant::now();
+        client.ask(PRODUCE_VERSION, &produce("idle", -1, 30_000, vec![(0, Some(batch(b"x")))])).await?;
+        taken.push(started.elapsed());
+    }
+    taken.sort();
+    let measured = format!("p50 {}, p90 {}", ms(percentile(&taken, 50)), ms(percentile(&taken, 90)));
+    row("ack of an idle gateway, PUT 60 ms", &measured, "<= 70 ms", "bare client, 40 single records, 100 ms apart");
+    Ok(())
+}
+
+/// One connection that always has five requests in flight, as a default idempotent producer under load.
+async fn five_in_flight() -> Result<()> {
+    let (s3, gateway) = on_s3().await?;
+    let mut client = gateway.client().await?;
+    create_topic(&mut client, "five", 1, &[]).await?;
+    s3.faults().put_latency(Delay::Fixed(INJECTED_PUT));
+    let request = produce("five", -1, 30_000, vec![(0, Some(batch(&[7; 1024])))]);
+    let puts_before = s3.count(RequestKind::Put).requests;
+    let mut flying = std::collections::VecDeque::new();
+    let (started, mut answered) = (Instant::now(), 0_u32);
+    while started.elapsed() < Duration::from_secs(6) {
+        while flying.len() < 5 {
+            flying.push_back(client.send(PRODUCE_VERSION, &request).await?);
+        }
+        let oldest = flying.pop_front().ok_or("nothing in flight")?;
+        client.receive::<kafka_protocol::messages::ProduceRequest>(oldest).await?;
+        answered += 1;
+    }
+    let puts = s3.count(RequestKind::Put).requests - puts_before;
+    let rate = f64::from(answered) / started.elapsed().as_secs_f64();
+    let possible = 5.0 / INJECTED_PUT.as_secs_f64();
+    row(
+        "one producer, five requests in flight, PUT 60 ms",
+        &format!(
+            "{:.2} requests per PUT, {:.0} % of 5 per PUT time",
+            f64::from(answered) / puts as f64,
+            rate / possible * 100.0
+        ),
+        ">= 4.5 requests per PUT",
+        "bare client, 1 KiB records, 6 s; PUTs counted at the server",
+    );
+    Ok(())
+}
+
+async fn hundred_partitions() -> Result<()> {
+    let (s3, mut gateway) = on_s3().await?;
+    let mut client = gateway.client().await?;
+    create_topic(&mut client, "wide", 100, &[]).await?;
+    for partition in 0..100 {
+        // One after another: each batch lies in an object of its own.
+        client.ask(PRODUCE_VERSION, &produce("wide", -1, 30_000, vec![(partition, Some(batch(&[1; 1024])))])).await?;
+    }
+    s3.faults().get_latency(Delay::Fixed(INJECTED_GET));
+    let (mut one, mut hundred) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        for (partitions, taken) in [(1, &mut one), (100, &mut hundred)] {
+            gateway.terminate().await?;
+            gateway.restart().await?;
+            taken.push(cold_fetch(&mut gateway.client().await?, partitions).await?);
+        }
+    }
+    one.sort();
+    hundred.sort();
+    let (one, hundred) = (percentile(&one, 50), percentile(&hundred, 50));
+    row(
+        "100 partitions polled together, cold, GET 25 ms",
+        &format!("{} against {} for one: {:.2} x", ms(hundred), ms(one), hundred.as_secs_f64() / one.as_secs_f64()),
+        "<= 1.5 x",
+        "bare client, every batch in an object of its own, gateway restarted before each, median of 5",
+    );
+    Ok(())
+}
+
+async fn cold_fetch(client: &mut RawClient, partitions: i32) -> Result<Duration> {
+    let asked = (0..partitions)
+        .map(|p| FetchPartition::default().with_partition(p).with_fetch_offset(0).with_partition_max_bytes(1 << 20));
+    let topic =
+        FetchTopic::default().with_topic(TopicName(StrBytes::from_static_str("wide"))).with_partitions(asked.collect());
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_session_epoch(-1)
+        .with_max_bytes(64 << 20)
+        .with_min_bytes(1)
+        .with_max_wait_ms(500)
+        .with_topics(vec![topic]);
+    let started = Instant::now();
+    let answer = client.ask(FETCH_VERSION, &request).await?;
+    let taken = started.elapsed();
+    let full = answer
+        .responses
+        .iter()
+        .flat_map(|t| &t.partitions)
+        .filter(|p| p.records.as_ref().is_some_and(|r| !r.is_empty()));
+    let full = full.count();
+    if full as i32 == partitions { Ok(taken) } else { Err(format!("{full} of {partitions} partitions came").into()) }
+}
+
+async fn throughput() -> Result<()> {
+    const RECORDS: u32 = 1_500_000;
+    let gateway = Setup::new()?.args(["--log", "warn"]).start().await?;
+    let mut client = gateway.client().await?;
+    create_topic(&mut client, "fast", 1, &[]).await?;
+    let before = gateway.cpu_seconds()?;
+    let (records, at) = (RECORDS.to_string(), gateway.bootstrap());
+    let servers = format!("bootstrap.servers={at}");
+    let produced = tool(&[
+        "kafka-producer-perf-test",
+        "--topic",
+        "fast",
+        "--num-records",
+        &records,
+        "--record-size",
+        "1024",
+        "--throughput",
+        "-1",
+        "--producer-props",
+        &servers,
+        "acks=all",
+        "batch.size=524288",
+        "linger.ms=20",
+        "buffer.memory=134217728",
+    ])?;
+    let in_cpu = gateway.cpu_seconds()? - before;
+    let consumed = tool(&[
+        "kafka-consumer-perf-test",
+        "--topic",
+        "fast",
+        "--messages",
+        &records,
+        "--bootstrap-server",
+        &at,
+        "--timeout",
+        "60000",
+    ])?;
+    let cpu = gateway.cpu_seconds()? - before;
+    let last = produced.lines().rfind(|l| l.contains("records/sec")).ok_or("no producer summary")?;
+    let gib = f64::from(RECORDS) * 1024.0 / (MIB * 1024.0);
+    row(
+        "one producer, 1 KiB records, folder",
+        last.trim(),
+        ">= 100,000 records/s",
+        "kafka-producer-perf-test, batch.size=512 KiB, linger.ms=20, acks=all",
+    );
+    let line = consumed.lines().rfind(|l| l.contains(", ")).unwrap_or_default();
+    row(
+        "one consumer, the same records",
+        line.trim(),
+        "",
+        "kafka-consumer-perf-test, columns as it prints them (MB.sec fourth, nMsg.sec sixth)",
+    );
+    row(
+        "gateway CPU, folder",
+        &format!("{:.2} CPU-s per GiB in, {:.2} per GiB in + out", in_cpu / gib, cpu / (2.0 * gib)),
+        "<= 1.5 in + out",
+        "user + system time of the process over both runs",
+    );
+    row("gateway memory after it", &format!("{:.0} MB RSS", gateway.rss()? as f64 / MIB), "", "");
+    Ok(())
+}
+
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/java")
+}
+
+fn java(args: &[&str]) -> Result<String> {
+    run("run.sh", args)
+}
+
+fn tool(args: &[&str]) -> Result<String> {
+    run("tools.sh", args)
+}
+
+fn run(script: &str, args: &[&str]) -> Result<String> {
+    let output = Command::new("bash").arg(clients().join(script)).args(args).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        Ok(text)
+    } else {
+        Err(format!("{script} {args:?} failed: {text}{}", String::from_utf8_lossy(&output.stderr)).into())
+    }
+}
