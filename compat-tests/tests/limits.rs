@@ -22,7 +22,7 @@ struct Gateway {
 }
 
 async fn start(kafka: &[(&str, &str)]) -> Gateway {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder for the data");
     let options = Options {
         listen: "127.0.0.1:0".into(),
         admin: "127.0.0.1:0".into(),
@@ -30,12 +30,12 @@ async fn start(kafka: &[(&str, &str)]) -> Gateway {
         kafka: kafka.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         ..Options::default()
     };
-    Gateway { app: App::start(options).await.unwrap(), _folder: folder }
+    Gateway { app: App::start(options).await.expect("the gateway starts"), _folder: folder }
 }
 
 impl Gateway {
     async fn client(&self) -> RawClient {
-        RawClient::connect(self.app.address).await.unwrap()
+        RawClient::connect(self.app.address).await.expect("the gateway accepts")
     }
 
     /// Whether a well-behaved client is served.
@@ -46,7 +46,7 @@ impl Gateway {
 }
 
 async fn is_served(client: &mut RawClient) -> bool {
-    let answer = client.ask(3, &named()).await.unwrap();
+    let answer = client.ask(3, &named()).await.expect("the gateway answers");
     answer.error_code == 0 && answer.api_keys.len() == TABLE.len()
 }
 
