@@ -288,9 +288,10 @@ impl Lane {
         }
         loop {
             while self.pending.len() < IN_FLIGHT && !*self.stop.borrow() {
-                let mut round = self.round();
-                round.send(client).await?;
-                self.pending.push_back(round);
+                let at = self.pending.len();
+                let round = self.round();
+                self.pending.push_back(round); // before it is sent: its numbers are taken
+                self.pending[at].send(client).await?;
             }
             if self.pending.is_empty() {
                 return Ok(());

@@ -63,6 +63,33 @@ pub struct Documented {
     pub doc: String,
     /// Default as JSON text; `None` if it has none.
     pub default: Option<String>,
+    /// What its value is.
+    kind: Kind,
+}
+
+/// What a value is, as the schema says; an option without a default has a kind all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Whole,
+    Number,
+    Flag,
+    Text,
+}
+
+impl Kind {
+    fn of(schema: &Json) -> Self {
+        let is = |name: &str| match schema.get("type") {
+            Some(Json::String(one)) => one == name,
+            Some(Json::Array(several)) => several.iter().any(|one| one == name),
+            _ => false,
+        };
+        match (is("integer"), is("number"), is("boolean")) {
+            (true, ..) => Self::Whole,
+            (_, true, _) => Self::Number,
+            (.., true) => Self::Flag,
+            _ => Self::Text,
+        }
+    }
 }
 
 /// Lays the sources over each other and checks the keys. Values are checked by [`Options::validate`].
@@ -127,7 +154,7 @@ fn collect(root: &Json, node: &Json, prefix: &str, found: &mut Vec<Documented>) 
         }
         let doc = property.get("description").and_then(Json::as_str).unwrap_or_default();
         let default = property.get("default").filter(|d| !d.is_null()).map(ToString::to_string);
-        found.push(Documented { key, doc: doc.replace('\n', " "), default });
+        found.push(Documented { key, doc: doc.replace('\n', " "), default, kind: Kind::of(target) });
     }
 }
 
@@ -172,7 +199,7 @@ pub fn nearest(wanted: &str, names: impl Iterator<Item = String>) -> Option<Stri
     scored.min().filter(|(distance, name)| *distance <= name.len().max(wanted.len()) / 2).map(|(_, name)| name)
 }
 
-/// Puts a text value at a dotted key, typed as the default's type asks.
+/// Puts a text value at a dotted key, typed as the schema asks.
 fn insert(table: &mut Table, key: &str, text: &str, known: &[Documented]) -> Result<(), OptionsError> {
     if let Some(name) = key.strip_prefix("kafka.") {
         let inner = table.entry("kafka").or_insert_with(|| Value::Table(Table::new()));
@@ -181,13 +208,13 @@ fn insert(table: &mut Table, key: &str, text: &str, known: &[Documented]) -> Res
         }
         return Ok(());
     }
-    let default = known.iter().find(|d| d.key == key).and_then(|d| d.default.as_deref());
+    let kind = known.iter().find(|d| d.key == key).map_or(Kind::Text, |d| d.kind);
     let wrong = |reason: &str| OptionsError::Value { key: key.to_owned(), reason: format!("`{text}` is not {reason}") };
-    let value = match default.map(|d| d.parse::<Json>()) {
-        Some(Ok(Json::Number(n))) if n.is_f64() => Value::Float(text.parse().map_err(|_| wrong("a number"))?),
-        Some(Ok(Json::Number(_))) => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
-        Some(Ok(Json::Bool(_))) => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
-        _ => Value::String(text.to_owned()),
+    let value = match kind {
+        Kind::Number => Value::Float(text.parse().map_err(|_| wrong("a number"))?),
+        Kind::Whole => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
+        Kind::Flag => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
+        Kind::Text => Value::String(text.to_owned()),
     };
     let mut at = table;
     let mut parts = key.split('.').peekable();
@@ -239,5 +266,7 @@ mod tests {
     fn values_are_typed() {
         let message = set("node-id=one").unwrap_err().to_string();
         assert!(message.contains("`node-id`") && message.contains("whole number"), "{message}");
+        assert_eq!(set("storage.linger-max-ms=5").unwrap().storage.linger_max_ms, Some(5), "has no default");
+        assert_eq!(set("storage.put-budget=2").unwrap().storage.put_budget, Some(2.0));
     }
 }

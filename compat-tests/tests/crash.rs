@@ -1,0 +1,205 @@
+//! Kill the gateway where it hurts: what was acked is read at exactly its offset, nothing idempotent is there twice, offsets
+//! are dense (invariants L1-L5, L8, T1, C6; D1 across restarts).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compat_tests::harness::{Gateway, Setup};
+use compat_tests::load::{Load, Manner, Target};
+use compat_tests::raw_client::RawClient;
+use compat_tests::requests::{commit_offset, committed_offset, create_topic, read_all};
+use compat_tests::s3_server::S3Server;
+use kafka_protocol::messages::MetadataRequest;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use storage::blob::faulty::Delay;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+const TOPIC: &str = "crash";
+const PARTITIONS: i32 = 6;
+/// Two lanes with two partitions to a request, one with one, and a producer without sequences.
+const LANES: [(Manner, &[i32]); 4] = [
+    (Manner::Idempotent, &[0, 1]),
+    (Manner::Idempotent, &[2, 3]),
+    (Manner::Idempotent, &[4]),
+    (Manner::Once, &[5]),
+];
+const SOON: Duration = Duration::from_secs(30);
+/// Every point at which the writer and the journal may be cut off.
+const POINTS: [&str; 5] = [
+    "writer::before_put",
+    "writer::after_put",
+    "journal::before_append",
+    "journal::after_append",
+    "writer::before_answer",
+];
+/// How often a point is passed before the process ends there: in the middle of the first work, and later.
+const PASSES: [u32; 2] = [9, 23];
+
+async fn load_on(gateway: &Gateway) -> Load {
+    let mut client = gateway.client().await.unwrap();
+    assert_eq!(create_topic(&mut client, TOPIC, PARTITIONS, &[]).await.unwrap(), 0);
+    let target =
+        Target { address: gateway.address(), topic: TOPIC.into(), value_bytes: 50, timeout_ms: 20_000 };
+    Load::start(target, &LANES).await.unwrap()
+}
+
+/// Everything, by partition.
+async fn whole_log(gateway: &Gateway) -> Vec<Vec<Vec<u8>>> {
+    let mut client = gateway.client().await.unwrap();
+    let mut log = Vec::new();
+    for partition in 0..PARTITIONS {
+        log.push(read_all(&mut client, TOPIC, partition).await.unwrap());
+    }
+    log
+}
+
+/// Crashes at a point twice, under load; then judges, warm and after one more restart.
+async fn crash_at(point: &str, setup: Setup) {
+    let mut gateway = setup.start().await.unwrap();
+    let load = load_on(&gateway).await;
+    for passes in PASSES {
+        load.ledger.more(4, SOON).await.unwrap();
+        gateway.restart_with(Some(&format!("{point}={passes}*off->return"))).await.unwrap();
+        let code = gateway.ended(SOON).await.unwrap_or_else(|why| panic!("{point} was not passed: {why}"));
+        assert_eq!(code, None, "{point}: ended by itself instead of by a signal: {}", gateway.stderr());
+        gateway.restart().await.unwrap();
+    }
+    load.ledger.more(12, SOON).await.unwrap();
+    let (ledger, target) = load.finish().await.unwrap();
+    let records = ledger.judge(&target).await.unwrap_or_else(|why| panic!("{point}: {why}"));
+    assert!(records > 40, "{records}");
+    let warm = whole_log(&gateway).await;
+    gateway.restart().await.unwrap();
+    assert!(whole_log(&gateway).await == warm, "{point}: another log after a restart");
+    assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_every_point_on_a_folder() {
+    for point in POINTS {
+        crash_at(point, Setup::new().unwrap()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_every_point_on_a_bucket() {
+    for point in POINTS {
+        let s3 = S3Server::start().await;
+        s3.faults().put_latency(Delay::Fixed(Duration::from_millis(5)));
+        // Many PUTs side by side: some are done and some are not when the process ends.
+        let setup = Setup::new().unwrap().on(&s3).set("storage.put-budget", "100").set("storage.linger-max-ms", "5");
+        crash_at(point, setup).await;
+    }
+}
+
+/// A group that commits ever higher offsets, and topics that are made one after the other.
+struct Admin {
+    task: JoinHandle<Kept>,
+    stop: Arc<tokio::sync::Notify>,
+}
+
+#[derive(Default)]
+struct Kept {
+    sent: i64,
+    acked: i64,
+    topics: BTreeSet<String>,
+}
+
+impl Admin {
+    fn start(gateway: &Gateway) -> Self {
+        let stop = Arc::new(tokio::sync::Notify::new());
+        let (address, stopped) = (gateway.address(), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            let mut kept = Kept { acked: -1, ..Kept::default() };
+            let work = async {
+                loop {
+                    if let Ok(mut client) = RawClient::connect(address).await {
+                        kept.work(&mut client).await;
+                    }
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::select! {
+                () = work => {}
+                () = stopped.notified() => {}
+            }
+            kept
+        });
+        Self { task, stop }
+    }
+
+    async fn judge(self, gateway: &Gateway) {
+        self.stop.notify_one();
+        let kept = self.task.await.unwrap();
+        assert!(kept.acked > 0 && !kept.topics.is_empty(), "too little was done");
+        let mut client = gateway.client().await.unwrap();
+        let committed = committed_offset(&mut client, "keeper", TOPIC).await.unwrap();
+        assert!((kept.acked..=kept.sent).contains(&committed), "{committed} for {}..={}", kept.acked, kept.sent);
+        let all = client.ask(12, &MetadataRequest::default().with_topics(None)).await.unwrap();
+        let names: BTreeSet<_> = all.topics.into_iter().filter_map(|t| Some(t.name?.0.to_string())).collect();
+        let lost: Vec<_> = kept.topics.difference(&names).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+}
+
+impl Kept {
+    /// Commits and creates until the connection fails.
+    async fn work(&mut self, client: &mut RawClient) {
+        loop {
+            let next = self.sent + 1;
+            self.sent = next;
+            match commit_offset(client, "keeper", TOPIC, next).await {
+                Ok(0) => self.acked = next,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+            if next % 8 != 0 {
+                continue;
+            }
+            let name = format!("made-{next}");
+            match create_topic(client, &name, 2, &[]).await {
+                Ok(0) => drop(self.topics.insert(name)),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_time_under_load() {
+    let mut random = StdRng::seed_from_u64(20_26);
+    let mut gateway = Setup::new().unwrap().start().await.unwrap();
+    let load = load_on(&gateway).await;
+    let admin = Admin::start(&gateway);
+    for _ in 0..5 {
+        load.ledger.more(5, SOON).await.unwrap();
+        sleep(Duration::from_millis(random.random_range(0..300))).await;
+        gateway.kill9().await.unwrap();
+        sleep(Duration::from_millis(random.random_range(0..100))).await;
+        gateway.restart().await.unwrap();
+    }
+    load.ledger.more(20, SOON).await.unwrap();
+    let (ledger, target) = load.finish().await.unwrap();
+    ledger.judge(&target).await.unwrap();
+    admin.judge(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asked_to_end_under_load() {
+    let mut gateway = Setup::new().unwrap().start().await.unwrap();
+    let load = load_on(&gateway).await;
+    let admin = Admin::start(&gateway);
+    for _ in 0..2 {
+        load.ledger.more(50, SOON).await.unwrap();
+        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+        gateway.restart().await.unwrap();
+    }
+    load.ledger.more(20, SOON).await.unwrap();
+    let (ledger, target) = load.finish().await.unwrap();
+    ledger.judge(&target).await.unwrap();
+    admin.judge(&gateway).await;
+}
