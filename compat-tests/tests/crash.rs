@@ -20,12 +20,8 @@ use tokio::time::sleep;
 const TOPIC: &str = "crash";
 const PARTITIONS: i32 = 6;
 /// Two lanes with two partitions to a request, one with one, and a producer without sequences.
-const LANES: [(Manner, &[i32]); 4] = [
-    (Manner::Idempotent, &[0, 1]),
-    (Manner::Idempotent, &[2, 3]),
-    (Manner::Idempotent, &[4]),
-    (Manner::Once, &[5]),
-];
+const LANES: [(Manner, &[i32]); 4] =
+    [(Manner::Idempotent, &[0, 1]), (Manner::Idempotent, &[2, 3]), (Manner::Idempotent, &[4]), (Manner::Once, &[5])];
 const SOON: Duration = Duration::from_secs(30);
 /// Every point at which the writer and the journal may be cut off.
 const POINTS: [&str; 5] = [
@@ -41,8 +37,7 @@ const PASSES: [u32; 2] = [9, 23];
 async fn load_on(gateway: &Gateway) -> Load {
     let mut client = gateway.client().await.unwrap();
     assert_eq!(create_topic(&mut client, TOPIC, PARTITIONS, &[]).await.unwrap(), 0);
-    let target =
-        Target { address: gateway.address(), topic: TOPIC.into(), value_bytes: 50, timeout_ms: 20_000 };
+    let target = Target { address: gateway.address(), topic: TOPIC.into(), value_bytes: 50, timeout_ms: 20_000 };
     Load::start(target, &LANES).await.unwrap()
 }
 
