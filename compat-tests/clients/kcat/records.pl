@@ -25,6 +25,9 @@ sub generate {
 
 sub text { my ($i) = @_; return "value-$i-" x ($i % 50 + 1) }
 
+# kcat shows a header's value up to the first zero byte.
+sub seen { return $_[0] =~ s/\0.*//sr }
+
 # One record as { key, value, headers, shift }: undef is null, headers as kcat shows them, shift is the time after the first.
 sub interop {
     my ($i, $profile) = @_;
@@ -32,7 +35,7 @@ sub interop {
     my $digit = $i % 10;
     my $key   = $digit == 3 ? undef : $digit == 7 ? '' : "key-$i";
     my $value = $digit == 5 ? undef : $digit == 9 ? '' : $digit == 0 ? generate($i, 1000) : text($i);
-    my $headers = ('', "h=v-$i", 'h=a,h=b,other=', 'null=NULL,bin=' . generate($i, 16))[$i % 4];
+    my $headers = ('', "h=v-$i", 'h=a,h=b,other=', 'null=NULL,bin=' . seen(generate($i, 16)))[$i % 4];
     return { key => $key, value => $value, headers => $headers, shift => $i * 1000 - ($digit == 4 ? 5000 : 0) };
 }
 
@@ -40,7 +43,7 @@ sub shapes {
     my @rows = (
         ['k0', 'v0'], [undef, 'no key'], ['k2', undef], ['', 'empty key'], ['k4', ''], [undef, undef],
         ['k6', 'v6', 'a=1'], ['k7', 'v7', 'a=1,b=2,a=3,a=1'], ['k8', 'v8', 'empty=,null=NULL'], ['k9', undef, 'why=deleted'],
-        [generate(10, 32), generate(11, 512), 'bin=' . generate(12, 64) . ',ключ=значение'],
+        [generate(10, 32), generate(11, 512), 'bin=' . seen(generate(12, 64)) . ',ключ=значение'],
     );
     return map { { key => $_->[0], value => $_->[1], headers => $_->[2] // '' } } @rows;
 }

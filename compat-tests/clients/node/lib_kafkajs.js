@@ -11,7 +11,7 @@ import { ZstdCodec } from 'zstd-codec'
 import { Refused, Without } from './records.js'
 
 const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = kafkajs
-const zstd = await new Promise(resolve => ZstdCodec.run(codec => resolve(new codec.Simple())))
+const zstd = await new Promise(resolve => ZstdCodec.run(codec => resolve(new codec.Streaming())))
 
 CompressionCodecs[CompressionTypes.Snappy] = snappy
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
