@@ -44,7 +44,7 @@ pub enum Operations {
     Cluster,
     /// On a topic: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
     Topic,
-    /// On a group: READ, DELETE, DESCRIBE.
+    /// On a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
     Group,
 }
 
@@ -54,7 +54,7 @@ impl Operations {
         let numbers: &[u32] = match self {
             Self::Cluster => &[5, 7, 8, 9, 10, 11, 12],
             Self::Topic => &[3, 4, 5, 6, 7, 8, 10, 11],
-            Self::Group => &[3, 6, 8],
+            Self::Group => &[3, 6, 8, 10, 11],
         };
         if asked { numbers.iter().fold(0, |bits, n| bits | 1 << n) } else { i32::MIN }
     }

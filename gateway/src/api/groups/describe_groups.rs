@@ -12,6 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::words::{code, told, told_option};
 use crate::api::handler::{Handler, Pending};
+use crate::cluster::Operations;
 use crate::context::Context;
 use crate::coordinator::error::GroupError;
 use crate::coordinator::view::{DEAD, GroupView, MemberView};
@@ -19,9 +20,6 @@ use crate::wire::error_code::ErrorCode;
 
 /// The handler.
 pub struct DescribeGroups;
-
-/// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS, as Kafka's bits.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 impl Handler for DescribeGroups {
     const KEY: ApiKey = ApiKey::DescribeGroups;
@@ -74,7 +72,7 @@ fn describe(
 }
 
 fn with_operations(version: i16, described: DescribedGroup, asked: bool) -> DescribedGroup {
-    if version >= 3 && asked { described.with_authorized_operations(ALL_OPERATIONS) } else { described }
+    if version >= 3 && asked { described.with_authorized_operations(Operations::Group.bits(true)) } else { described }
 }
 
 fn member(version: i16, member: MemberView) -> DescribedGroupMember {
