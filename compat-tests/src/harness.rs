@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -27,11 +27,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Ticks of `/proc/PID/stat` in a second, on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// How a gateway is to be started.
 #[derive(Debug)]
 pub struct Setup {
     data: Data,
     listen: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     args: Vec<String>,
     env: BTreeMap<String, String>,
     failpoints: Option<String>,
@@ -89,7 +92,7 @@ impl Setup {
     /// If there can be no such folder.
     pub fn new() -> io::Result<Self> {
         let data = Data::Own(Arc::new(TempDir::new()?));
-        Ok(Self { data, listen: None, args: Vec::new(), env: BTreeMap::new(), failpoints: None })
+        Ok(Self { data, listen: None, admin: None, args: Vec::new(), env: BTreeMap::new(), failpoints: None })
     }
 
     /// Keeps its data there.
@@ -101,6 +104,12 @@ impl Setup {
     /// Listens there.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = Some(address);
+        self
+    }
+
+    /// Has its admin listener there.
+    pub fn admin(mut self, address: SocketAddr) -> Self {
+        self.admin = Some(address);
         self
     }
 
@@ -139,6 +148,7 @@ impl Setup {
     /// # Errors
     /// If it ends instead, or takes too long; the text holds what it wrote.
     pub async fn start(self) -> io::Result<Gateway> {
+        program()?; // not part of its start
         let begun = Instant::now();
         let process = self.spawn()?;
         let (process, address, admin) = process.until_ready().await?;
@@ -150,6 +160,7 @@ impl Setup {
     /// # Errors
     /// If it does not end in time.
     pub async fn run(self) -> io::Result<Ended> {
+        program()?;
         let begun = Instant::now();
         let mut process = self.spawn()?;
         let Some(code) = process.ended_within(PATIENCE).await? else {
@@ -167,9 +178,9 @@ impl Setup {
                 command.env_remove(name);
             }
         }
-        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))).to_string();
+        let or_any = |address: Option<SocketAddr>| address.unwrap_or(ANY_PORT).to_string();
         command.env("AWS_EC2_METADATA_DISABLED", "true");
-        command.args(["--listen", &listen, "--admin", "127.0.0.1:0"]);
+        command.args(["--listen", &or_any(self.listen), "--admin", &or_any(self.admin)]);
         command.arg("--data").arg(self.data.path());
         command.args(&self.args).envs(&self.env);
         if let Some(points) = &self.failpoints {

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use compat_tests::harness::Setup;
+use compat_tests::harness::{Ended, Setup};
+use compat_tests::requests::{create_topic, produce_one};
+use compat_tests::s3_server::S3Server;
+use storage::codec::records::RecordsBuilder;
+use tempfile::TempDir;
 
 /// Bounds for a build without optimisation on a machine with other work; the benchmark has the real ones.
 const START_WITHIN: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(20);
 const IDLE_BYTES: u64 = 100 << 20;
 
 #[tokio::test]
@@ -24,4 +29,119 @@ async fn starts_soon_idles_small_and_ends_when_asked() {
     let address = gateway.address();
     gateway.restart().await.unwrap();
     assert_eq!(gateway.address(), address);
+}
+
+/// It ends by itself, with an exit code, soon, and says why in these words.
+async fn refuses(setup: Setup, words: &[&str]) -> Ended {
+    let ended = setup.run().await.unwrap();
+    assert!(matches!(ended.code, Some(1..=2)), "{ended:?}");
+    let missing: Vec<_> = words.iter().filter(|word| !ended.stderr.contains(**word)).collect();
+    assert!(missing.is_empty(), "{missing:?} is not in: {}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("is ready"), "{}", ended.stdout);
+    assert!(ended.took < END_WITHIN, "{:?}", ended.took);
+    ended
+}
+
+/// A data folder that is not there, and must not be there afterwards.
+struct Absent(TempDir);
+
+impl Absent {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::new().unwrap().data(self.0.path().join("data"))
+    }
+
+    fn is_untouched(&self) -> bool {
+        std::fs::read_dir(self.0.path()).unwrap().next().is_none()
+    }
+}
+
+#[tokio::test]
+async fn a_second_gateway_on_the_folder() {
+    let mut first = Setup::new().unwrap().start().await.unwrap();
+    let mut client = first.client().await.unwrap();
+    assert_eq!(create_topic(&mut client, "t", 1, &[]).await.unwrap(), 0);
+    refuses(Setup::new().unwrap().data(first.data()), &[&first.data().display().to_string()]).await;
+    let batch = RecordsBuilder::new().record(0, None, Some(b"still served")).build();
+    assert_eq!(produce_one(&mut client, "t", 0, batch).await.unwrap().error_code, 0);
+    drop(client);
+    assert_eq!(first.terminate().await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn options_that_there_are_not() {
+    let absent = Absent::new();
+    refuses(absent.setup().args(["--lissen", "x"]), &["--lissen", "--listen"]).await;
+    refuses(absent.setup().set("storage.put-budgte", "1"), &["storage.put-budgte", "`storage.put-budget`"]).await;
+    refuses(absent.setup().set("kafka.num.partition", "1"), &["num.partition", "`kafka.num.partitions`"]).await;
+    refuses(absent.setup().env("STREAMHOUSE_NOD_ID", "1"), &["STREAMHOUSE_NOD_ID", "STREAMHOUSE_NODE_ID"]).await;
+    refuses(absent.setup().set("node-id", "one"), &["node-id", "whole number"]).await;
+    refuses(absent.setup().args(["--bucket", "no-scheme"]), &["`bucket`", "s3://"]).await;
+    refuses(absent.setup().args(["--config", "/there/is/none.toml"]), &["/there/is/none.toml"]).await;
+    refuses(absent.setup().args(["--log", "x=y=z"]), &["`log`"]).await;
+    assert!(absent.is_untouched());
+}
+
+#[tokio::test]
+async fn a_port_in_use() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let absent = Absent::new();
+    refuses(absent.setup().listen(address), &[&address.to_string(), "--listen"]).await;
+    refuses(absent.setup().admin(address), &[&address.to_string(), "--admin"]).await;
+    assert!(absent.is_untouched());
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_one() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "of someone else").unwrap();
+    refuses(Setup::new().unwrap().data(&file), &[&file.display().to_string(), "--data"]).await;
+    let below = file.join("below");
+    refuses(Setup::new().unwrap().data(&below), &[&below.display().to_string(), "--data"]).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "of someone else");
+    // Where no one may write, not even the superuser.
+    refuses(Setup::new().unwrap().data("/proc/streamhouse"), &["/proc/streamhouse", "--data"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_cannot_be_used() {
+    let s3 = S3Server::start().await;
+    let absent = Absent::new();
+    let on = |bucket: &str, endpoint: &str| {
+        let with_env = s3.environment().into_iter().fold(absent.setup(), |setup, (name, value)| setup.env(name, value));
+        with_env.args(["--bucket", bucket, "--endpoint", endpoint])
+    };
+    let bucket = format!("s3://{}", s3.bucket());
+    let endpoint = s3.endpoint();
+    refuses(on("s3://there-is-none", &endpoint), &["s3://there-is-none", "--bucket"]).await;
+    refuses(on(&bucket, &endpoint).env("AWS_SECRET_ACCESS_KEY", "wrong"), &[&bucket]).await;
+    let stranger = refuses(on(&bucket, &endpoint).env("AWS_ACCESS_KEY_ID", "AKIDSTRANGER"), &[&bucket]).await;
+    assert!(!stranger.stderr.contains(s3.secret()), "a secret in the log");
+    refuses(on(&bucket, "http://127.0.0.1:1"), &[&bucket, "127.0.0.1:1"]).await;
+    assert!(absent.is_untouched());
+    assert!(s3.contents().is_empty(), "{:?}", s3.contents().keys());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_of_another_cluster() {
+    let (theirs, ours) = (S3Server::start().await, S3Server::start().await);
+    let mut first = Setup::new().unwrap().on(&theirs).start().await.unwrap();
+    assert_eq!(first.terminate().await.unwrap(), Some(0));
+    let before = theirs.contents();
+    assert!(!before.is_empty(), "a claim");
+    let absent = Absent::new();
+    refuses(absent.setup().on(&theirs), &["belongs to cluster", "--bucket"]).await;
+    assert!(absent.is_untouched(), "a new gateway");
+    let mut second = Setup::new().unwrap().on(&ours).start().await.unwrap();
+    assert_eq!(second.terminate().await.unwrap(), Some(0));
+    refuses(Setup::new().unwrap().data(second.data()).on(&theirs), &["belongs to cluster", "--bucket"]).await;
+    assert_eq!(theirs.contents(), before, "nothing in the bucket changed");
+    first.restart().await.unwrap();
+    second.restart().await.unwrap();
 }

@@ -206,6 +206,9 @@ async fn start_metadata(
         folder: options.data.display().to_string(),
         reason: error.to_string(),
     };
+    if !options.data.exists() {
+        claim::check_unowned(blobs).await?; // before a folder is made that would be of no use
+    }
     std::fs::create_dir_all(&options.data).map_err(folder)?;
     let journal = Arc::new(SqliteJournal::open(&options.data)?);
     claim::check_fresh(blobs, &*journal).await?;

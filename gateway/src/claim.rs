@@ -36,9 +36,11 @@ pub enum ClaimError {
 
 /// Before anything is written: a journal without entries may not start on a bucket that has an owner.
 pub async fn check_fresh(blobs: &Arc<dyn BlobStore>, journal: &dyn Journal) -> Result<(), ClaimError> {
-    if journal.head().await? > Lsn(0) {
-        return Ok(());
-    }
+    if journal.head().await? > Lsn(0) { Ok(()) } else { check_unowned(blobs).await }
+}
+
+/// Whoever has no journal yet may not start on a bucket that has an owner.
+pub async fn check_unowned(blobs: &Arc<dyn BlobStore>) -> Result<(), ClaimError> {
     match owner(blobs).await? {
         Some(bucket) => Err(ClaimError::Foreign { bucket, journal: "no cluster yet (it is empty)".into() }),
         None => Ok(()),

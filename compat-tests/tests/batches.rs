@@ -1,0 +1,178 @@
+//! What a batch gets, over a real socket from a real process: each bad batch its Kafka error, the batch beside it its offset.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use compat_tests::harness::{Gateway, Setup};
+use compat_tests::raw_client::RawClient;
+use compat_tests::requests::{PRODUCE_VERSION, create_topic, new_producer, produce, produce_one, produced, read_all};
+use gateway::wire::error_code::ErrorCode;
+use gateway::wire::error_code::ErrorCode::None as None_;
+use metadata::model::batch::{ProducerStamp, seal};
+use metadata::model::ids::ProducerId;
+use storage::codec::compression::Codec;
+use storage::codec::records::RecordsBuilder;
+
+const TOPIC: &str = "batches";
+const TIME: i64 = 1_700_000_000_000;
+const WAIT_MS: i32 = 30_000;
+
+fn builder() -> RecordsBuilder {
+    RecordsBuilder::new().record(TIME, Some(b"k"), Some(b"v")).record(TIME, None, None)
+}
+
+/// A good batch with some bytes changed and the checksum renewed.
+fn changed(at: usize, with: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::from(&builder().build()[..]);
+    bytes[at..at + with.len()].copy_from_slice(with);
+    seal(&mut bytes);
+    bytes.freeze()
+}
+
+fn unsealed(at: usize) -> Bytes {
+    let mut bytes = builder().build().to_vec();
+    bytes[at] ^= 0x01;
+    bytes.into()
+}
+
+async fn start() -> (Gateway, RawClient) {
+    let gateway = Setup::new().unwrap().start().await.unwrap();
+    let mut client = gateway.client().await.unwrap();
+    assert_eq!(create_topic(&mut client, TOPIC, 2, &[]).await.unwrap(), 0);
+    (gateway, client)
+}
+
+fn end(gateway: &Gateway) {
+    assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());
+}
+
+/// The code of a batch that goes to partition 0 of a topic, with a good one for partition 1 of [`TOPIC`] in the same request.
+async fn code(client: &mut RawClient, version: i16, topic: &str, records: Option<Bytes>) -> io::Result<i16> {
+    let mut request = produce(topic, -1, WAIT_MS, vec![(0, records)]);
+    request.topic_data.extend(produce(TOPIC, -1, WAIT_MS, vec![(1, Some(builder().build()))]).topic_data);
+    let answer = client.ask(version, &request).await?;
+    let mut parts = produced(&answer);
+    let (bad, good) = (parts.next().unwrap(), parts.next().unwrap());
+    assert!(good.error_code == 0 && good.base_offset >= 0, "the neighbour: {good:?}");
+    assert!(bad.error_code == 0 || bad.base_offset == -1, "an offset with an error: {bad:?}");
+    Ok(bad.error_code)
+}
+
+#[tokio::test]
+async fn each_bad_batch_gets_its_error_and_its_neighbour_its_offset() {
+    let (gateway, mut client) = start().await;
+    let small = [("max.message.bytes", "200")];
+    assert_eq!(create_topic(&mut client, "small", 1, &small).await.unwrap(), 0);
+    let timed = [("message.timestamp.before.max.ms", "1000")];
+    assert_eq!(create_topic(&mut client, "timed", 1, &timed).await.unwrap(), 0);
+    let good = builder().build();
+    let twice = Bytes::from([&good[..], &good[..]].concat());
+    let mut old = good.to_vec();
+    old[16] = 1;
+    let large = RecordsBuilder::new().record(TIME, None, Some(&[7; 400]));
+    let mut large_and_broken = large.clone().build().to_vec();
+    large_and_broken[100] ^= 1;
+    let stamp = |base_sequence| ProducerStamp { id: ProducerId(7), epoch: 0, base_sequence, transactional: false };
+    let zstd = builder().codec(Codec::Zstd).build();
+    let mut nested = BytesMut::from(&zstd[..]);
+    let inside = nested.len() - 4;
+    nested[inside] ^= 0xff;
+    seal(&mut nested);
+    use ErrorCode::{
+        CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge, UnknownTopicOrPartition,
+        UnsupportedCompressionType,
+    };
+    let rows: Vec<(&str, &str, i16, Option<Bytes>, ErrorCode)> = vec![
+        ("no batch", TOPIC, 12, None, InvalidRecord),
+        ("an empty one", TOPIC, 12, Some(Bytes::new()), InvalidRecord),
+        ("two", TOPIC, 12, Some(twice), InvalidRecord),
+        ("magic 1", TOPIC, 12, Some(old.into()), InvalidRecord),
+        ("half of one", TOPIC, 12, Some(good.slice(..good.len() - 3)), CorruptMessage),
+        ("a base offset", TOPIC, 12, Some(changed(0, &9_i64.to_be_bytes())), InvalidRecord),
+        ("too large", "small", 12, Some(large.build()), MessageTooLarge),
+        ("too large before its checksum", "small", 12, Some(large_and_broken.into()), MessageTooLarge),
+        ("a wrong checksum", TOPIC, 12, Some(unsealed(70)), CorruptMessage),
+        ("no records", TOPIC, 12, Some(changed(57, &0_i32.to_be_bytes())), InvalidRecord),
+        ("a negative count", TOPIC, 12, Some(changed(57, &(-1_i32).to_be_bytes())), InvalidRecord),
+        ("a count beyond all", TOPIC, 12, Some(changed(57, &i32::MAX.to_be_bytes())), InvalidRecord),
+        ("another last delta", TOPIC, 12, Some(changed(23, &5_i32.to_be_bytes())), InvalidRecord),
+        ("three told, two there", TOPIC, 12, Some(lying(3)), InvalidRecord),
+        ("one told, two there", TOPIC, 12, Some(lying(1)), InvalidRecord),
+        ("a control batch", TOPIC, 12, Some(builder().control().build()), InvalidRecord),
+        ("no sequence", TOPIC, 12, Some(builder().stamp(stamp(-1)).build()), InvalidRecord),
+        ("codec 7", TOPIC, 12, Some(changed(21, &7_i16.to_be_bytes())), UnsupportedCompressionType),
+        ("zstd in version 6", TOPIC, 6, Some(zstd), UnsupportedCompressionType),
+        ("broken zstd", TOPIC, 12, Some(nested.freeze()), InvalidRecord),
+        ("too old", "timed", 12, Some(good.clone()), InvalidTimestamp),
+        ("an unknown topic", "unknown", 12, Some(good.clone()), UnknownTopicOrPartition),
+        ("a good one", TOPIC, 12, Some(good), None_),
+    ];
+    for (what, topic, version, records, wanted) in rows {
+        let got = code(&mut client, version, topic, records).await.unwrap();
+        assert_eq!(ErrorCode::from_code(got), Some(wanted), "{what}");
+    }
+    assert_eq!(read_all(&mut client, TOPIC, 0).await.unwrap().len(), 2, "only the good one is there");
+    end(&gateway);
+}
+
+/// Two records, another count; the header agrees with itself.
+fn lying(count: i32) -> Bytes {
+    let mut bytes = BytesMut::from(&builder().build()[..]);
+    bytes[57..61].copy_from_slice(&count.to_be_bytes());
+    bytes[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+    seal(&mut bytes);
+    bytes.freeze()
+}
+
+#[tokio::test]
+async fn sequences_are_held_to_and_duplicates_get_their_first_offset() {
+    let (gateway, mut client) = start().await;
+    let (id, epoch) = new_producer(&mut client).await.unwrap();
+    let batch = |epoch, base_sequence| {
+        let stamp = ProducerStamp { id: ProducerId(id), epoch, base_sequence, transactional: false };
+        RecordsBuilder::new().record(TIME, None, Some(b"x")).stamp(stamp).build()
+    };
+    let rows: &[(&str, i16, i32, ErrorCode, i64)] = &[
+        ("unknown: any sequence", epoch, i32::MAX - 2, None_, 0),
+        ("the next", epoch, i32::MAX - 1, None_, 1),
+        ("a gap", epoch, 5, ErrorCode::OutOfOrderSequenceNumber, -1),
+        ("the last there is", epoch, i32::MAX, None_, 2),
+        ("wraps", epoch, 0, None_, 3),
+        ("on", epoch, 1, None_, 4),
+        ("five back", epoch, i32::MAX - 2, None_, 0),
+        ("the last again", epoch, 1, None_, 4),
+        ("on", epoch, 2, None_, 5),
+        ("six back", epoch, i32::MAX - 2, ErrorCode::OutOfOrderSequenceNumber, -1),
+        ("a new epoch not from 0", epoch + 1, 3, ErrorCode::OutOfOrderSequenceNumber, -1),
+        ("a new epoch", epoch + 1, 0, None_, 6),
+        ("the old epoch", epoch, 3, ErrorCode::InvalidProducerEpoch, -1),
+    ];
+    for (what, epoch, sequence, wanted, offset) in rows {
+        let got = produce_one(&mut client, TOPIC, 0, batch(*epoch, *sequence)).await.unwrap();
+        assert_eq!((ErrorCode::from_code(got.error_code), got.base_offset), (Some(*wanted), *offset), "{what}");
+    }
+    assert_eq!(read_all(&mut client, TOPIC, 0).await.unwrap().len(), 7);
+    let stamp = ProducerStamp { id: ProducerId(id), epoch: epoch + 1, base_sequence: 1, transactional: true };
+    let got = produce_one(&mut client, TOPIC, 0, builder().stamp(stamp).build()).await.unwrap();
+    assert_eq!(ErrorCode::from_code(got.error_code), Some(ErrorCode::InvalidTxnState));
+    end(&gateway);
+}
+
+#[tokio::test]
+async fn acks_are_minus_one_zero_or_one() {
+    let (gateway, mut client) = start().await;
+    for acks in [2, -2, i16::MAX] {
+        let request = produce(TOPIC, acks, WAIT_MS, vec![(0, Some(builder().build()))]);
+        let answer = client.ask(PRODUCE_VERSION, &request).await.unwrap();
+        let got = produced(&answer).next().unwrap();
+        assert_eq!(got.error_code, ErrorCode::InvalidRequiredAcks.code(), "{acks}");
+        assert_eq!(got.base_offset, -1);
+    }
+    // Nothing is heard of a good one; of a bad one the connection tells.
+    client.send(PRODUCE_VERSION, &produce(TOPIC, 0, WAIT_MS, vec![(0, Some(builder().build()))])).await.unwrap();
+    let one = produce_one(&mut client, TOPIC, 0, builder().build()).await.unwrap();
+    assert_eq!((one.error_code, one.base_offset), (0, 2), "the silent one came before");
+    client.send(PRODUCE_VERSION, &produce(TOPIC, 0, WAIT_MS, vec![(0, Some(unsealed(70)))])).await.unwrap();
+    assert!(client.is_closed().await);
+    end(&gateway);
+}
