@@ -46,9 +46,6 @@ pub enum GroupError {
     /// Longer than `offset.metadata.max.bytes`.
     #[error("the metadata of the offset is too large")]
     OffsetMetadataTooLarge,
-    /// The committed position is no offset.
-    #[error("the committed offset is not valid")]
-    InvalidOffset,
     /// The cell keeps as many committed offsets as it may.
     #[error("too many committed offsets")]
     TooManyOffsets,
@@ -128,7 +125,6 @@ impl Classify for GroupError {
             | Self::InvalidGroupId
             | Self::InvalidSessionTimeout
             | Self::OffsetMetadataTooLarge
-            | Self::InvalidOffset
             | Self::TooManyOffsets
             | Self::UnknownTopicOrPartition
             | Self::AssignmentTooLarge => ErrorClass::Rejected,

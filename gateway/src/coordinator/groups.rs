@@ -151,6 +151,27 @@ impl Groups {
         Err(GroupError::NotCoordinator)
     }
 
+    /// OffsetCommit of nothing: what the group had committed there is taken back.
+    pub async fn withdraw(
+        &self,
+        group: &str,
+        caller: &Caller,
+        partitions: Vec<TopicPartition>,
+    ) -> Result<(), GroupError> {
+        check_len(group)?;
+        self.ask(group, |answer| Ask::Commit(caller.clone(), answer)).await??;
+        match submit(&self.shared, Command::DeleteOffsets { group: group.to_owned(), partitions }).await? {
+            Outcome::Refused(Refusal::UnknownGroup) => Ok(()), // so it had committed nothing
+            Outcome::Refused(refusal) => Err(GroupError::of_refusal(refusal)),
+            Outcome::Done
+            | Outcome::Offsets(_)
+            | Outcome::ProducerIds(_)
+            | Outcome::Segment(_)
+            | Outcome::LogStarts(_)
+            | Outcome::GroupSaved { .. } => Ok(()),
+        }
+    }
+
     /// Everything a group has committed is read behind this: what any gateway was told is committed is then in the state.
     pub async fn barrier(&self) -> Result<(), GroupError> {
         self.shared.metadata.barrier().await.map(drop).map_err(|error| GroupError::of_submit(&error))

@@ -5,6 +5,8 @@
 //! - From version 7 static members (KIP-345). An unknown group with a generation is ILLEGAL_GENERATION, from version 9
 //!   GROUP_ID_NOT_FOUND.
 //! - Generation -1 and no member: a consumer with partitions assigned by hand, or an admin; allowed while the group is empty.
+//! - A negative offset takes back what was committed: Kafka keeps the number, and every client that fetches it takes it for none.
+//!   kafkajs commits -1 or -2 when its position is out of range, and then asks for the offset to go on from.
 //! - Version 10 (topic ids) is not in the message crate.
 
 use std::ops::RangeInclusive;
@@ -45,7 +47,9 @@ impl Handler for OffsetCommit {
             if judged.contains(&Err(GroupError::UnknownTopicOrPartition)) && groups.barrier().await.is_ok() {
                 judged = judge(&services, &request); // another gateway may have made the topic
             }
-            let offsets: Vec<_> = judged.iter().flatten().cloned().collect();
+            let named = || judged.iter().flatten();
+            let offsets: Vec<_> = named().filter_map(|(at, offset)| Some((*at, offset.clone()?))).collect();
+            let withdrawn: Vec<_> = named().filter(|(_, offset)| offset.is_none()).map(|(at, _)| *at).collect();
             let caller = Caller {
                 member_id: kept(&request.member_id),
                 instance: kept_option(request.group_instance_id.as_ref()),
@@ -55,7 +59,11 @@ impl Handler for OffsetCommit {
                 true => Ok(Vec::new()),
                 false => groups.commit(&request.group_id.0, &caller, offsets).await,
             };
-            answer(version, &request, &judged, &committed)
+            let withdrawn = match withdrawn.is_empty() {
+                true => Ok(()),
+                false => groups.withdraw(&request.group_id.0, &caller, withdrawn).await,
+            };
+            answer(version, &request, &judged, &committed, withdrawn)
         })
     }
 
@@ -65,8 +73,8 @@ impl Handler for OffsetCommit {
     }
 }
 
-/// What is to be committed, or why not, for each partition of the request in order.
-type Judged = Vec<Result<(TopicPartition, CommittedOffset), GroupError>>;
+/// What is to be committed, or why not, for each partition of the request in order. No offset: what was committed is taken back.
+type Judged = Vec<Result<(TopicPartition, Option<CommittedOffset>), GroupError>>;
 
 fn judge(services: &Services, request: &OffsetCommitRequest) -> Judged {
     let retention_ms = Some(request.retention_time_ms).filter(|retention_ms| *retention_ms >= 0);
@@ -87,28 +95,37 @@ fn judge_one(
     asked: &OffsetCommitRequestPartition,
     longest: usize,
     expire_ms: Option<i64>,
-) -> Result<(TopicPartition, CommittedOffset), GroupError> {
+) -> Result<(TopicPartition, Option<CommittedOffset>), GroupError> {
     let known = partition(state, topic, asked.partition_index).ok_or(GroupError::UnknownTopicOrPartition)?;
     let metadata = asked.committed_metadata.as_deref().unwrap_or_default();
     // Kafka counts UTF-16 units.
     if metadata.len() > longest && metadata.encode_utf16().count() > longest {
         return Err(GroupError::OffsetMetadataTooLarge);
     }
-    let offset = Offset::new(asked.committed_offset).ok_or(GroupError::InvalidOffset)?;
     let leader_epoch = asked.committed_leader_epoch;
-    Ok((known, CommittedOffset { offset, leader_epoch, metadata: metadata.to_owned(), commit_ms: 0, expire_ms }))
+    let offset = Offset::new(asked.committed_offset);
+    let metadata = metadata.to_owned();
+    Ok((known, offset.map(|offset| CommittedOffset { offset, leader_epoch, metadata, commit_ms: 0, expire_ms })))
 }
 
-fn answer(version: i16, request: &OffsetCommitRequest, judged: &Judged, committed: &Each) -> OffsetCommitResponse {
-    let whole = committed.as_ref().err().map(|error| match error {
+fn answer(
+    version: i16,
+    request: &OffsetCommitRequest,
+    judged: &Judged,
+    committed: &Each,
+    withdrawn: Result<(), GroupError>,
+) -> OffsetCommitResponse {
+    let in_version = |error: GroupError| match error {
         GroupError::GroupNotFound if version < 9 => GroupError::IllegalGeneration,
-        other => *other,
-    });
+        other => other,
+    };
+    let whole = committed.as_ref().err().copied().map(in_version);
     let mut done = committed.iter().flatten().copied();
     let results = judged.iter().map(|judged| match (judged, whole) {
         (Err(error), _) => Err(*error),
-        (Ok(_), Some(error)) => Err(error),
-        (Ok(_), None) => done.next().unwrap_or(Err(GroupError::SaveUnknown)),
+        (Ok((_, None)), _) => withdrawn.map_err(in_version),
+        (Ok((_, Some(_))), Some(error)) => Err(error),
+        (Ok((_, Some(_))), None) => done.next().unwrap_or(Err(GroupError::SaveUnknown)),
     });
     let mut codes = results.map(code_of);
     let topics = request.topics.iter().map(|topic| {

@@ -52,7 +52,7 @@ pub fn code(error: GroupError) -> ErrorCode {
         GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
         GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
         GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
-        GroupError::InvalidOffset | GroupError::TooManyOffsets => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::TooManyOffsets => ErrorCode::InvalidCommitOffsetSize,
         GroupError::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
         GroupError::AssignmentTooLarge => ErrorCode::UnknownServerError,
         GroupError::Busy => ErrorCode::CoordinatorLoadInProgress,

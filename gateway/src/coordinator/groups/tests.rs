@@ -252,6 +252,13 @@ async fn offsets_are_committed_by_members_and_by_outsiders_while_nobody_is_there
     let unknown = Err(GroupError::UnknownTopicOrPartition);
     assert_eq!(groups.commit("plain", &caller(&joined), at(gone, 1)).await, Ok(vec![unknown]));
     assert_eq!(committed(&groups, "plain", partition), Some(9));
+
+    let partitions = || vec![partition];
+    assert_eq!(groups.withdraw("plain", &outsider(), partitions()).await, Err(GroupError::UnknownMember));
+    assert_eq!(committed(&groups, "plain", partition), Some(9));
+    assert_eq!(groups.withdraw("plain", &caller(&joined), partitions()).await, Ok(()));
+    assert_eq!(committed(&groups, "plain", partition), None);
+    assert_eq!(groups.withdraw("nobody", &outsider(), partitions()).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
