@@ -1,213 +1,201 @@
-//! Unchanged Kafka clients against a real gateway process: the scenarios of `clients/SCENARIOS.md`, on the folder and on S3.
+//! Real clients, unchanged: every scenario of `clients/SCENARIOS.md` with every library, against a gateway of their own.
 //!
-//! Each test builds its client if need be (installing what is missing, or failing with what is missing), starts a gateway of
-//! its own and looks at the program's exit status: the programs compare every byte themselves.
+//! All of it is in one module so that a run without the clients' toolchains can leave it out by name.
 
-use std::collections::HashMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+mod real_clients {
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::time::Duration;
 
-use compat_tests::foreign_s3::ForeignS3;
-use compat_tests::harness::{Gateway, Setup};
-use compat_tests::s3_server::S3Server;
+    use compat_tests::client::{Client, Passed, run_tools};
+    use compat_tests::foreign_s3::ForeignS3;
+    use compat_tests::harness::{Gateway, Setup};
+    use compat_tests::s3_server::S3Server;
+    use tokio::time::sleep;
 
-/// A client library: the folder of its program, and its name there.
-type Library = (&'static str, &'static str);
+    const JAVA4: Client = Client { program: "java", library: "java4" };
+    const JAVA3: Client = Client { program: "java", library: "java3" };
+    const CONFLUENT_PYTHON: Client = Client { program: "python", library: "confluent" };
+    const KAFKA_PYTHON: Client = Client { program: "python", library: "kafka-python" };
+    const AIOKAFKA: Client = Client { program: "python", library: "aiokafka" };
+    const FRANZ_GO: Client = Client { program: "go", library: "franz-go" };
+    const SARAMA: Client = Client { program: "go", library: "sarama" };
+    const KAFKA_GO: Client = Client { program: "go", library: "kafka-go" };
+    const KAFKAJS: Client = Client { program: "node", library: "kafkajs" };
+    const CONFLUENT_NODE: Client = Client { program: "node", library: "confluent" };
+    const RDKAFKA: Client = Client { program: "rust", library: "rdkafka" };
+    const KCAT: Client = Client { program: "kcat", library: "kcat" };
 
-/// Longest a program may take, also on a busy machine; its own deadline is set a little below.
-const PATIENCE: Duration = Duration::from_secs(300);
-const DEADLINE: &str = "deadline=280";
+    /// Everyone, in an order in which each is followed by libraries of other families: those read what it wrote.
+    const RING: [Client; 12] = [
+        JAVA4,
+        FRANZ_GO,
+        KAFKAJS,
+        CONFLUENT_PYTHON,
+        SARAMA,
+        AIOKAFKA,
+        RDKAFKA,
+        JAVA3,
+        KCAT,
+        KAFKA_GO,
+        KAFKA_PYTHON,
+        CONFLUENT_NODE,
+    ];
+    const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
-}
+    /// From the first acknowledged record to the stop of the gateway, and from its being back to its being killed. The records
+    /// are spread over ten seconds.
+    const BEFORE_STOP: Duration = Duration::from_millis(500);
+    const BEFORE_KILL: Duration = Duration::from_secs(3);
 
-/// Builds a folder's programs once per test run, however many tests want them.
-fn build(name: &'static str) {
-    static BUILT: OnceLock<Mutex<HashMap<&str, Arc<OnceLock<()>>>>> = OnceLock::new();
-    let once = Arc::clone(
-        BUILT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default(),
-    );
-    once.get_or_init(|| {
-        let output = Command::new("bash").arg(folder(name).join("build.sh")).arg("-q").output().expect("bash is there");
-        assert!(output.status.success(), "clients/{name}/build.sh failed:\n{}", text(&output));
-    });
-}
+    async fn does_everything(client: Client, gateway: &Gateway) {
+        let passed = client.run("all", &gateway.bootstrap(), &[]).await;
+        print(&or_panic(passed, gateway));
+    }
 
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+    async fn does_everything_on_a_folder(client: Client) {
+        let mut gateway = Setup::new().unwrap().start().await.unwrap();
+        does_everything(client, &gateway).await;
+        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+    }
 
-fn command((name, library): Library, arguments: &[&str]) -> Command {
-    let mut command = Command::new("bash");
-    command.arg("-c").arg("exec \"$0\" \"$@\"").arg(folder(name).join("run.sh")).arg(library).args(arguments);
-    command.stdin(Stdio::null());
-    command
-}
+    async fn does_everything_on_a_bucket(client: Client) {
+        let s3 = S3Server::start().await;
+        let mut gateway = Setup::new().unwrap().on(&s3).start().await.unwrap();
+        does_everything(client, &gateway).await;
+        assert!(s3.contents().keys().any(|key| key.contains("segments/")), "the records lie in the bucket");
+        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+    }
 
-/// Runs one scenario to its end.
-fn run(library: Library, arguments: &[&str], gateway: &Gateway) {
-    build(library.0);
-    let started = Instant::now();
-    let mut command = Command::new("timeout");
-    command.arg(PATIENCE.as_secs().to_string()).arg("bash").arg("-c").arg("exec \"$0\" \"$@\"");
-    command.arg(folder(library.0).join("run.sh")).arg(library.1).args(arguments).stdin(Stdio::null());
-    let output = command.output().expect("the program starts");
-    println!("{library:?} {arguments:?}: {:.1} s", started.elapsed().as_secs_f64());
-    assert!(
-        output.status.success(),
-        "{library:?} {arguments:?} ended with {:?}:\n{}\n--- gateway:\n{}",
-        output.status.code(),
-        text(&output),
-        gateway.stderr()
-    );
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-}
+    /// The gateway is stopped and started, then killed and started, while the client writes.
+    async fn lives_through_a_stop_and_a_kill(client: Client) {
+        let mut gateway = Setup::new().unwrap().start().await.unwrap();
+        let mut running = client.start("restart", &gateway.bootstrap(), &["topic=restart"]).await.unwrap();
+        running.until("started").await.unwrap();
+        sleep(BEFORE_STOP).await;
+        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+        gateway.restart().await.unwrap();
+        sleep(BEFORE_KILL).await;
+        assert!(running.is_running().unwrap(), "the client had ended before the gateway was killed");
+        gateway.kill9().await.unwrap();
+        gateway.restart().await.unwrap();
+        let passed = or_panic(running.passed().await, &gateway);
+        print(&passed);
+    }
 
-fn every_scenario(library: Library, gateway: &Gateway) {
-    run(library, &["all", &gateway.bootstrap(), DEADLINE], gateway);
-}
+    macro_rules! clients {
+        ($($name:ident: $client:expr;)*) => { $(
+            mod $name {
+                use super::*;
 
-async fn on_a_folder() -> Gateway {
-    Setup::new().expect("a folder").start().await.expect("the gateway starts")
-}
+                #[tokio::test(flavor = "multi_thread")]
+                async fn does_everything() {
+                    does_everything_on_a_folder($client).await;
+                }
 
-/// Produces while the gateway goes away in the middle and comes back.
-async fn through_a_restart(library: Library, kill: bool) {
-    build(library.0);
-    let mut gateway = on_a_folder().await;
-    let at = gateway.bootstrap();
-    let arguments = ["restart", &at, "topic=restart-topic", "count=200", "pace=10", DEADLINE];
-    let mut child = command(library, &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    let mut out = child.stdout.take().expect("piped");
-    let seen = Arc::new(Mutex::new(String::new()));
-    let told = Arc::clone(&seen);
-    let reading = std::thread::Builder::new().name("client".into()).spawn(move || {
-        let mut piece = [0; 4096];
-        while let Ok(n) = out.read(&mut piece) {
-            if n == 0 {
-                break;
+                #[tokio::test(flavor = "multi_thread")]
+                async fn lives_through_restarts() {
+                    lives_through_a_stop_and_a_kill($client).await;
+                }
             }
-            told.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&piece[..n]));
-        }
-    });
-    let reading = reading.expect("a thread");
-    let since = Instant::now();
-    while !seen.lock().unwrap_or_else(PoisonError::into_inner).contains("started") {
-        let ended = child.try_wait().expect("a child");
-        assert!(ended.is_none() && since.elapsed() < PATIENCE, "{library:?} never started: {ended:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        )* };
     }
-    if kill {
-        gateway.kill9().await.expect("killed");
-    } else {
-        assert_eq!(gateway.terminate().await.expect("stopped"), Some(0), "SIGTERM ends in order");
+
+    clients! {
+        java4: JAVA4;
+        java3: JAVA3;
+        confluent_python: CONFLUENT_PYTHON;
+        kafka_python: KAFKA_PYTHON;
+        aiokafka: AIOKAFKA;
+        franz_go: FRANZ_GO;
+        sarama: SARAMA;
+        kafka_go: KAFKA_GO;
+        kafkajs: KAFKAJS;
+        confluent_node: CONFLUENT_NODE;
+        rdkafka: RDKAFKA;
+        kcat: KCAT;
     }
-    gateway.restart().await.expect("restarts");
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("joined").expect("ended");
-    reading.join().expect("read");
-    let said = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    assert!(output.status.success(), "{library:?}: {said}{}\n--- gateway:\n{}", text(&output), gateway.stderr());
-    print!("{said}");
-}
 
-macro_rules! on_the_folder {
-    ($($name:ident: $folder:literal $library:literal;)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            let gateway = on_a_folder().await;
-            every_scenario(($folder, $library), &gateway);
-        }
-    )*};
-}
-
-on_the_folder! {
-    folder_java4: "java" "java4";
-    folder_java3: "java" "java3";
-    folder_go_franz: "go" "franz";
-    folder_go_sarama: "go" "sarama";
-    folder_go_kafka_go: "go" "kafka-go";
-    folder_python_confluent: "python" "confluent";
-    folder_python_kafka_python: "python" "kafka-python";
-    folder_python_aiokafka: "python" "aiokafka";
-    folder_node_kafkajs: "node" "kafkajs";
-    folder_node_confluent: "node" "confluent";
-    folder_rust_rdkafka: "rust" "rdkafka";
-    folder_kcat: "kcat" "kcat";
-}
-
-/// Kafka's own command line tools, unchanged, from the published jars.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn folder_kafka_tools() {
-    build("java");
-    let gateway = on_a_folder().await;
-    let output = Command::new("bash")
-        .arg(folder("java").join("tools-scenario.sh"))
-        .args([&gateway.bootstrap(), "deadline=600"])
-        .stdin(Stdio::null())
-        .output()
-        .expect("bash is there");
-    assert!(output.status.success(), "{}\n--- gateway:\n{}", text(&output), gateway.stderr());
-}
-
-/// The tests' own strict server: atomic, and it checks every signature.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_strict() {
-    let s3 = S3Server::start().await;
-    let gateway = Setup::new().expect("a folder").on(&s3).start().await.expect("the gateway starts");
-    for library in [("java", "java4"), ("python", "confluent"), ("go", "franz"), ("node", "kafkajs")] {
-        every_scenario(library, &gateway);
+    #[tokio::test(flavor = "multi_thread")]
+    async fn java4_on_a_bucket() {
+        does_everything_on_a_bucket(JAVA4).await;
     }
-    assert!(s3.contents().keys().any(|key| key.contains("segments/")), "the records lie in the bucket");
-}
 
-/// A server no one here wrote.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_foreign() {
-    let s3 = tokio::task::spawn_blocking(ForeignS3::start).await.expect("joined").expect("the S3 server starts");
-    let bucket = format!("s3://{}", s3.bucket());
-    let mut setup = Setup::new().expect("a folder").args(["--bucket", &bucket, "--endpoint", &s3.endpoint()]);
-    for (name, value) in s3.environment() {
-        setup = setup.env(name, value);
+    #[tokio::test(flavor = "multi_thread")]
+    async fn confluent_python_on_a_bucket() {
+        does_everything_on_a_bucket(CONFLUENT_PYTHON).await;
     }
-    let gateway = setup.start().await.expect("the gateway starts");
-    every_scenario(("java", "java4"), &gateway);
-    every_scenario(("python", "confluent"), &gateway);
-}
 
-/// What one library wrote, others read: keys, values, headers, timestamps.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn interop() {
-    let libraries: [Library; 5] =
-        [("java", "java4"), ("go", "franz"), ("python", "confluent"), ("node", "kafkajs"), ("rust", "rdkafka")];
-    let gateway = on_a_folder().await;
-    let at = gateway.bootstrap();
-    for (n, writer) in libraries.into_iter().enumerate() {
-        let topic = format!("topic=interop-{n}");
-        run(writer, &["interop-write", &at, &topic, DEADLINE], &gateway);
-        for reader in [libraries[(n + 1) % 5], libraries[(n + 2) % 5]] {
-            run(reader, &["interop-read", &at, &topic, DEADLINE], &gateway);
+    #[tokio::test(flavor = "multi_thread")]
+    async fn franz_go_on_a_bucket() {
+        does_everything_on_a_bucket(FRANZ_GO).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn kafkajs_on_a_bucket() {
+        does_everything_on_a_bucket(KAFKAJS).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn franz_go_on_a_bucket_of_another_maker() {
+        let s3 = ForeignS3::start().unwrap();
+        let bucket = format!("s3://{}", s3.bucket());
+        let with_env =
+            s3.environment().into_iter().fold(Setup::new().unwrap(), |setup, (name, value)| setup.env(name, value));
+        let setup = with_env.args(["--bucket", &bucket, "--endpoint", &s3.endpoint()]);
+        let mut gateway = setup.start().await.unwrap();
+        does_everything(FRANZ_GO, &gateway).await;
+        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_tools_of_kafka() {
+        let gateway = Setup::new().unwrap().start().await.unwrap();
+        print(&or_panic(run_tools(&gateway.bootstrap()).await, &gateway));
+    }
+
+    /// What each writes, two others read: every codec, and everything a record can be.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn they_read_what_others_wrote() {
+        let gateway = Setup::new().unwrap().start().await.unwrap();
+        let bootstrap = gateway.bootstrap();
+        for (place, writer) in RING.into_iter().enumerate() {
+            let codec = CODECS[place % CODECS.len()];
+            let mut readers: BTreeMap<&str, Vec<Client>> = BTreeMap::new();
+            for reader in (1..=2).map(|next| RING[(place + next) % RING.len()]) {
+                // kcat can write and read simple records only.
+                let profile = if [writer, reader].contains(&KCAT) { "plain" } else { "full" };
+                readers.entry(profile).or_default().push(reader);
+            }
+            for (profile, readers) in readers {
+                let topic = format!("topic={}-{}-{codec}-{profile}", writer.program, writer.library);
+                let (codec, profile) = (format!("codec={codec}"), format!("profile={profile}"));
+                let keys = [&*topic, &*codec, &*profile];
+                let written = or_panic(writer.run("interop-write", &bootstrap, &keys).await, &gateway);
+                let without = format!("without={}", written.without());
+                let mut keys = keys.to_vec();
+                if !written.without().is_empty() {
+                    keys.push(&without);
+                }
+                for reader in readers {
+                    let read = or_panic(reader.run("interop-read", &bootstrap, &keys).await, &gateway);
+                    println!("{reader} read what {writer} wrote: {}", read.line);
+                }
+            }
         }
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restart_sigterm() {
-    for library in
-        [("java", "java4"), ("python", "confluent"), ("go", "franz"), ("node", "kafkajs"), ("rust", "rdkafka")]
-    {
-        through_a_restart(library, false).await;
+    fn print(passed: &Passed) {
+        println!("{}", passed.line);
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restart_kill9() {
-    for library in
-        [("java", "java4"), ("python", "confluent"), ("go", "franz"), ("node", "kafkajs"), ("rust", "rdkafka")]
-    {
-        through_a_restart(library, true).await;
+    /// What passed; else both sides of what went wrong.
+    fn or_panic(passed: io::Result<Passed>, gateway: &Gateway) -> Passed {
+        passed.unwrap_or_else(|error| {
+            let log = gateway.stderr();
+            let last: Vec<&str> = log.lines().rev().take(30).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            panic!("{error}\nthe gateway's last lines:\n{}", last.join("\n"))
+        })
     }
 }
