@@ -15,6 +15,8 @@ pub const FRAME_BYTES_UNAUTHENTICATED: usize = 512 << 10;
 pub const READ_BUFFER_BYTES: usize = 4 << 10;
 /// Most buffer a frame gets ahead of the bytes that have come, bytes; beyond it the buffer doubles with what arrives.
 pub const READ_AHEAD_BYTES: usize = 256 << 10;
+/// Memory that a frame holds before its bytes have come, bytes: ten thousand silent connections leave room for others.
+pub const READ_PROMISED_BYTES: usize = 16 << 10;
 /// Bytes of requests held by all connections together; past it sockets are not read.
 pub const REQUEST_MEMORY_BYTES: usize = 512 << 20;
 /// Bytes of decoded requests that are being begun, of all connections together; past it requests wait to be decoded.

@@ -1,18 +1,18 @@
 //! Frames from a byte stream: a length, then as many bytes.
 //!
 //! The length is judged before anything is kept for it: first against the one cap, then, once key and version have come,
-//! against the cap of that API. Memory is then taken from the pool for the whole frame; until it is there the socket is not
-//! read. The buffer grows as bytes arrive.
+//! against the cap of that API. Memory is then taken from the pool as bytes arrive, a first piece and then always as much as
+//! is there already; until it is there the socket is not read. So who announces much and sends little holds little.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::budget::{Budget, Hold};
-use crate::limits::{FRAME_BYTES_MAX, READ_AHEAD_BYTES, READ_BUFFER_BYTES};
+use crate::limits::{FRAME_BYTES_MAX, READ_AHEAD_BYTES, READ_BUFFER_BYTES, READ_PROMISED_BYTES};
 use crate::wire::header::{FIXED_LEN, Fixed, LEN_MIN};
 
 /// Bytes of the length before a frame.
@@ -100,9 +100,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let deadline = self.deadline;
         let (source, buffer) = (&mut self.source, &mut self.buffer);
         let len = timeout(deadline, head(source, buffer, cap)).await.map_err(|_| late())??;
-        let memory = memory.take(len).await;
-        let bytes = timeout(deadline, body(source, buffer, len)).await.map_err(|_| FrameError::Slow(deadline))??;
-        Ok(Frame { bytes, memory })
+        let mut hold = memory.take(len.min(READ_PROMISED_BYTES)).await;
+        let bytes = body(source, buffer, len, deadline, (memory, &mut hold)).await?;
+        Ok(Frame { bytes, memory: hold })
     }
 }
 
@@ -127,8 +127,15 @@ async fn head<R: AsyncRead + Unpin>(
     Ok(len)
 }
 
-/// Reads the rest of a frame of `len` bytes and takes it out of the buffer.
-async fn body<R: AsyncRead + Unpin>(source: &mut R, buffer: &mut BytesMut, len: usize) -> Result<Bytes, FrameError> {
+/// Reads the rest of a frame of `len` bytes and takes it out of the buffer. The hold grows with what has come; waiting for
+/// that is not the client's time.
+async fn body<R: AsyncRead + Unpin>(
+    source: &mut R,
+    buffer: &mut BytesMut,
+    len: usize,
+    deadline: Duration,
+    (memory, hold): (&Budget, &mut Hold),
+) -> Result<Bytes, FrameError> {
     let whole = LENGTH + len;
     if buffer.len() < whole && buffer.capacity() < whole {
         // A buffer of its own, so that a large frame is not copied again when the one after it has begun to come.
@@ -136,15 +143,28 @@ async fn body<R: AsyncRead + Unpin>(source: &mut R, buffer: &mut BytesMut, len: 
         own.put_slice(buffer);
         *buffer = own;
     }
+    let mut covered = LENGTH + len.min(READ_PROMISED_BYTES);
+    let mut left = deadline;
     while buffer.len() < whole {
+        if buffer.len() >= covered {
+            covered = whole.min(buffer.len() * 2);
+            memory.grow(hold, covered - LENGTH).await;
+        }
         if buffer.len() == buffer.capacity() {
             buffer.reserve((whole - buffer.len()).min(buffer.len()));
         }
-        let missing = whole - buffer.len();
-        if source.read_buf(&mut buffer.limit(missing)).await? == 0 {
+        let missing = covered - buffer.len();
+        let since = Instant::now();
+        let read = timeout(left, source.read_buf(&mut buffer.limit(missing))).await;
+        if read.map_err(|_| FrameError::Slow(deadline))?? == 0 {
             return Err(FrameError::Cut);
         }
+        left = left.saturating_sub(since.elapsed());
+        if left.is_zero() && buffer.len() < whole {
+            return Err(FrameError::Slow(deadline));
+        }
     }
+    memory.grow(hold, len).await; // it may have come whole before it was asked for
     let mut frame = buffer.split_to(whole).freeze();
     Ok(frame.split_off(LENGTH))
 }

@@ -109,3 +109,30 @@ async fn without_memory_the_body_is_not_read() {
     drop(all);
     assert_eq!(next.await.unwrap().bytes.len(), 50_008);
 }
+
+#[tokio::test]
+async fn who_announces_much_and_sends_little_holds_little() {
+    let memory = Budget::new(1 << 20, Gauge::default());
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let (mut client, server) = duplex(64 << 10);
+        client.write_all(&frame(1_000_000)[..20_000]).await.unwrap();
+        let pool = memory.clone();
+        let reading = tokio::spawn(async move {
+            FrameReader::new(server, DEADLINE).next(IDLE, cap, &pool).await.map(|frame| frame.bytes.len())
+        });
+        silent.push((client, reading));
+    }
+    tokio::task::yield_now().await;
+    let (mut client, server) = duplex(64 << 10);
+    let mut reader = FrameReader::new(server, DEADLINE);
+    let whole = frame(300_000);
+    let sent = tokio::spawn(async move { client.write_all(&whole).await.map(|()| client) });
+    let got = tokio::time::timeout(Duration::from_secs(5), reader.next(IDLE, cap, &memory)).await;
+    assert_eq!(got.unwrap().unwrap().bytes.len(), 300_008);
+    drop(sent.await.unwrap().unwrap());
+    for (client, reading) in silent {
+        drop(client);
+        assert!(matches!(reading.await.unwrap(), Err(FrameError::Cut)));
+    }
+}
