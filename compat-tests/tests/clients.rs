@@ -54,31 +54,32 @@ mod real_clients {
     }
 
     async fn does_everything_on_a_folder(client: Client) {
-        let mut gateway = Setup::new().unwrap().start().await.unwrap();
+        let mut gateway = Setup::new().expect("a folder").start().await.expect("the gateway starts");
         does_everything(client, &gateway).await;
-        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+        assert_eq!(gateway.terminate().await.expect("it ends"), Some(0), "{}", gateway.stderr());
     }
 
     async fn does_everything_on_a_bucket(client: Client) {
         let s3 = S3Server::start().await;
-        let mut gateway = Setup::new().unwrap().on(&s3).start().await.unwrap();
+        let mut gateway = Setup::new().expect("a folder").on(&s3).start().await.expect("the gateway starts");
         does_everything(client, &gateway).await;
         assert!(s3.contents().keys().any(|key| key.contains("segments/")), "the records lie in the bucket");
-        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+        assert_eq!(gateway.terminate().await.expect("it ends"), Some(0), "{}", gateway.stderr());
     }
 
     /// The gateway is stopped and started, then killed and started, while the client writes.
     async fn lives_through_a_stop_and_a_kill(client: Client) {
-        let mut gateway = Setup::new().unwrap().start().await.unwrap();
-        let mut running = client.start("restart", &gateway.bootstrap(), &["topic=restart"]).await.unwrap();
-        running.until("started").await.unwrap();
+        let mut gateway = Setup::new().expect("a folder").start().await.expect("the gateway starts");
+        let mut running =
+            client.start("restart", &gateway.bootstrap(), &["topic=restart"]).await.expect("the client starts");
+        running.until("started").await.expect("a record is acknowledged");
         sleep(BEFORE_STOP).await;
-        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
-        gateway.restart().await.unwrap();
+        assert_eq!(gateway.terminate().await.expect("it ends"), Some(0), "{}", gateway.stderr());
+        gateway.restart().await.expect("it starts again");
         sleep(BEFORE_KILL).await;
-        assert!(running.is_running().unwrap(), "the client had ended before the gateway was killed");
-        gateway.kill9().await.unwrap();
-        gateway.restart().await.unwrap();
+        assert!(running.is_running().expect("a process"), "the client had ended before the gateway was killed");
+        gateway.kill9().await.expect("it is killed");
+        gateway.restart().await.expect("it starts again");
         let passed = or_panic(running.passed().await, &gateway);
         print(&passed);
     }
@@ -138,26 +139,28 @@ mod real_clients {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn franz_go_on_a_bucket_of_another_maker() {
-        let s3 = ForeignS3::start().unwrap();
+        let s3 = ForeignS3::start().expect("the S3 server starts");
         let bucket = format!("s3://{}", s3.bucket());
-        let with_env =
-            s3.environment().into_iter().fold(Setup::new().unwrap(), |setup, (name, value)| setup.env(name, value));
+        let with_env = s3
+            .environment()
+            .into_iter()
+            .fold(Setup::new().expect("a folder"), |setup, (name, value)| setup.env(name, value));
         let setup = with_env.args(["--bucket", &bucket, "--endpoint", &s3.endpoint()]);
-        let mut gateway = setup.start().await.unwrap();
+        let mut gateway = setup.start().await.expect("the gateway starts");
         does_everything(FRANZ_GO, &gateway).await;
-        assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
+        assert_eq!(gateway.terminate().await.expect("it ends"), Some(0), "{}", gateway.stderr());
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_tools_of_kafka() {
-        let gateway = Setup::new().unwrap().start().await.unwrap();
+        let gateway = Setup::new().expect("a folder").start().await.expect("the gateway starts");
         print(&or_panic(run_tools(&gateway.bootstrap()).await, &gateway));
     }
 
     /// What each writes, two others read: every codec, and everything a record can be.
     #[tokio::test(flavor = "multi_thread")]
     async fn they_read_what_others_wrote() {
-        let gateway = Setup::new().unwrap().start().await.unwrap();
+        let gateway = Setup::new().expect("a folder").start().await.expect("the gateway starts");
         let bootstrap = gateway.bootstrap();
         for (place, writer) in RING.into_iter().enumerate() {
             let codec = CODECS[place % CODECS.len()];
