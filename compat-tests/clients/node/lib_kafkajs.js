@@ -30,7 +30,7 @@ export const blurs = ['header-order']
 export const variants = {}
 
 let groups = 0
-const client = bootstrap => new Kafka({ brokers: [bootstrap], logLevel: logLevel.NOTHING })
+const client = (bootstrap, more) => new Kafka({ brokers: [bootstrap], logLevel: logLevel.NOTHING, ...more })
 
 /** Turns the library's errors into Refused. */
 function refused(failure) {
@@ -50,10 +50,11 @@ async function call(promise) {
 
 export async function producer(bootstrap, { codec, idempotent, patient }) {
   const chosen = new WeakMap()
-  const inner = client(bootstrap).producer({
+  // By default it gives up connecting after five attempts; a minute of them here.
+  const retry = patient && { retry: { retries: 100, maxRetryTime: 1000 } }
+  const inner = client(bootstrap, retry).producer({
     ...(idempotent && { idempotent }),
-    // An idempotent producer retries for ever, with pauses of up to 30 s.
-    ...(patient && { retry: { maxRetryTime: 1000 } }),
+    ...retry,
     // The default one, but noting what it chose: the acknowledgements only tell the base offset of each partition.
     createPartitioner: () => {
       const choose = Partitioners.DefaultPartitioner()
