@@ -280,7 +280,9 @@ async fn blocking<T: Send + 'static>(
 /// Creates the folders, takes the shared lock, and clears the temporary files if nobody else can own one.
 fn prepare(root: &Path) -> io::Result<File> {
     let temporary = root.join(TEMPORARY);
-    let missing: Vec<_> = temporary.ancestors().take_while(|path| !path.exists()).collect();
+    // The last ancestor of a relative path is empty, and that is the current folder.
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = temporary.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(&temporary)?;
     for created in missing {
         if let Some(above) = created.canonicalize()?.parent() {

@@ -22,6 +22,17 @@ async fn objects_are_plain_files_and_outlive_the_store() {
     assert_eq!(store.get("a/b/c.seg").await.unwrap(), payload.to_bytes());
 }
 
+/// The case of `--data name`: nothing stands before the name, and nothing is there yet.
+#[tokio::test]
+async fn a_plain_relative_name_is_a_folder_to_be_made() {
+    let unique = tempfile::Builder::new().prefix("relative-store-").tempdir_in(".").unwrap();
+    let name = PathBuf::from(unique.path().file_name().unwrap());
+    drop(unique);
+    let opened = LocalStore::open(name.join("objects")).await;
+    fs::remove_dir_all(&name).unwrap();
+    opened.unwrap();
+}
+
 #[tokio::test]
 async fn leftovers_go_at_open_but_not_those_of_a_living_store() {
     let folder = tempfile::tempdir().unwrap();
