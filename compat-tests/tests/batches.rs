@@ -1,5 +1,7 @@
 //! What a batch gets, over a real socket from a real process: each bad batch its Kafka error, the batch beside it its offset.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::io;
 
 use bytes::{Bytes, BytesMut};

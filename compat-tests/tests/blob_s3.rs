@@ -1,5 +1,7 @@
 //! The S3 store against the tests' own strict server, well behaved and not.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! The S3 store against a server no one here wrote.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use compat_tests::foreign_s3::ForeignS3;
 use metadata::class::{Classify, ErrorClass};
 use storage::blob::s3::{S3Options, S3Store};

@@ -1,5 +1,7 @@
 //! Starting and ending: quickly and quietly when all is well, with a clear word and nothing touched when it is not.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::time::Duration;
 
 use compat_tests::harness::{Ended, Setup};

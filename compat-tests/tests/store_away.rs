@@ -2,6 +2,8 @@
 //! nothing acked lost and nothing idempotent twice (invariants L1, L3, L8, L9). A minute of it and more with
 //! `STREAMHOUSE_TEST_AWAY_SECONDS`; fifteen seconds otherwise.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
