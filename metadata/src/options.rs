@@ -51,19 +51,19 @@ impl MetadataOptions {
     /// What is wrong with these options, in words for whoever set them; `None` if nothing is.
     pub fn problem(&self) -> Option<String> {
         let positive = [
-            ("journal_timeout_ms", self.journal_timeout_ms),
-            ("retry_initial_ms", self.retry_initial_ms),
-            ("barrier_timeout_ms", self.barrier_timeout_ms),
-            ("start_timeout_ms", self.start_timeout_ms),
-            ("shutdown_timeout_ms", self.shutdown_timeout_ms),
-            ("renew_interval_ms", self.renew_interval_ms.unwrap_or(1)),
-            ("snapshot_entries", self.snapshot_entries),
-            ("snapshot_bytes", self.snapshot_bytes),
+            ("journal-timeout-ms", self.journal_timeout_ms),
+            ("retry-initial-ms", self.retry_initial_ms),
+            ("barrier-timeout-ms", self.barrier_timeout_ms),
+            ("start-timeout-ms", self.start_timeout_ms),
+            ("shutdown-timeout-ms", self.shutdown_timeout_ms),
+            ("renew-interval-ms", self.renew_interval_ms.unwrap_or(1)),
+            ("snapshot-entries", self.snapshot_entries),
+            ("snapshot-bytes", self.snapshot_bytes),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Some(format!("{name} must be above 0"));
         }
-        (self.retry_max_ms < self.retry_initial_ms).then(|| "retry_max_ms must not be below retry_initial_ms".into())
+        (self.retry_max_ms < self.retry_initial_ms).then(|| "retry-max-ms must not be below retry-initial-ms".into())
     }
 
     pub(crate) fn journal_timeout(&self) -> Duration {
@@ -96,11 +96,11 @@ mod tests {
         assert_eq!(MetadataOptions::default().problem(), None);
         let empty: MetadataOptions = serde_json::from_str("{}").unwrap();
         assert_eq!(empty, MetadataOptions::default());
-        let named: MetadataOptions = serde_json::from_str(r#"{"renew_interval_ms": 3000}"#).unwrap();
+        let named: MetadataOptions = serde_json::from_str(r#"{"renew-interval-ms": 3000}"#).unwrap();
         assert_eq!(named.renew_interval(), Some(Duration::from_secs(3)));
         let unknown =
-            serde_json::from_str::<MetadataOptions>(r#"{"renew_interval": 3000}"#).expect_err("no such option");
-        assert!(unknown.to_string().contains("renew_interval"), "{unknown}");
+            serde_json::from_str::<MetadataOptions>(r#"{"renew-interval": 3000}"#).expect_err("no such option");
+        assert!(unknown.to_string().contains("renew-interval"), "{unknown}");
         for wrong in [
             MetadataOptions { snapshot_entries: 0, ..MetadataOptions::default() },
             MetadataOptions { renew_interval_ms: Some(0), ..MetadataOptions::default() },
