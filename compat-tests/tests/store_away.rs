@@ -86,3 +86,9 @@ async fn every_connection_is_closed() {
 async fn every_request_gets_a_503() {
     survives(|faults, on| faults.set(|plan| plan.slow_down = if on { 1.0 } else { 0.0 })).await;
 }
+
+/// Some segments are lost and some are not: what comes behind a lost one must wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn most_requests_get_a_503() {
+    survives(|faults, on| faults.set(|plan| plan.slow_down = if on { 0.9 } else { 0.0 })).await;
+}
