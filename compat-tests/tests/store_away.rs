@@ -33,7 +33,8 @@ fn away_for() -> Duration {
 
 async fn start(s3: &S3Server) -> (Gateway, Load) {
     s3.faults().put_latency(Delay::Fixed(Duration::from_millis(10)));
-    let setup = Setup::new().unwrap().on(s3).set("storage.put-budget", "50").set("storage.linger-max-ms", "20");
+    // A segment for each request, almost: some of a producer's five may be lost and others not.
+    let setup = Setup::new().unwrap().on(s3).set("storage.put-budget", "50").set("storage.segment-bytes", "16384");
     let gateway = setup.start().await.unwrap();
     let mut client = gateway.client().await.unwrap();
     assert_eq!(create_topic(&mut client, TOPIC, 4, &[]).await.unwrap(), 0);
