@@ -23,6 +23,9 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 const SLACK: Duration = Duration::from_secs(3);
 /// Service is back within this after the bucket is (L9).
 const RECOVERY: Duration = Duration::from_secs(30);
+/// How long a segment is tried, ms: beyond the outage, or so short that producers are told it was not written.
+const PATIENT: &str = "30000";
+const GIVES_UP_SOON: &str = "500";
 const GROWTH_BYTES: u64 = 64 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -31,10 +34,11 @@ fn away_for() -> Duration {
     Duration::from_secs(told.unwrap_or(15))
 }
 
-async fn start(s3: &S3Server) -> (Gateway, Load) {
+async fn start(s3: &S3Server, write_deadline_ms: &str) -> (Gateway, Load) {
     s3.faults().put_latency(Delay::Fixed(Duration::from_millis(10)));
     // A segment for each request, almost: some of a producer's five may be lost and others not.
-    let setup = Setup::new().unwrap().on(s3).set("storage.put-budget", "50").set("storage.segment-bytes", "16384");
+    let setup = Setup::new().unwrap().on(s3).set("storage.put-budget", "50");
+    let setup = setup.set("storage.segment-bytes", "16384").set("storage.write-deadline-ms", write_deadline_ms);
     let gateway = setup.start().await.unwrap();
     let mut client = gateway.client().await.unwrap();
     assert_eq!(create_topic(&mut client, TOPIC, 4, &[]).await.unwrap(), 0);
@@ -46,9 +50,9 @@ async fn start(s3: &S3Server) -> (Gateway, Load) {
 }
 
 /// Takes the bucket away for a while, then gives it back.
-async fn survives(away: impl Fn(&Arc<S3Faults>, bool)) {
+async fn survives(write_deadline_ms: &str, away: impl Fn(&Arc<S3Faults>, bool)) {
     let s3 = S3Server::start().await;
-    let (gateway, load) = start(&s3).await;
+    let (gateway, load) = start(&s3, write_deadline_ms).await;
     let before = gateway.rss().unwrap();
     load.ledger.take_longest();
     away(s3.faults(), true);
@@ -75,21 +79,21 @@ async fn survives(away: impl Fn(&Arc<S3Faults>, bool)) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_answered() {
-    survives(|faults, on| faults.black_hole(on)).await;
+    survives(PATIENT, |faults, on| faults.black_hole(on)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_connection_is_closed() {
-    survives(|faults, on| faults.down(on)).await;
+    survives(PATIENT, |faults, on| faults.down(on)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_gets_a_503() {
-    survives(|faults, on| faults.set(|plan| plan.slow_down = if on { 1.0 } else { 0.0 })).await;
+    survives(PATIENT, |faults, on| faults.set(|plan| plan.slow_down = if on { 1.0 } else { 0.0 })).await;
 }
 
 /// Some segments are lost and some are not: what comes behind a lost one must wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn most_requests_get_a_503() {
-    survives(|faults, on| faults.set(|plan| plan.slow_down = if on { 0.9 } else { 0.0 })).await;
+    survives(GIVES_UP_SOON, |faults, on| faults.set(|plan| plan.slow_down = if on { 0.9 } else { 0.0 })).await;
 }
