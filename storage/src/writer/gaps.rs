@@ -18,6 +18,10 @@ const HELD_MAX: Duration = Duration::from_secs(300);
 /// Most gaps remembered; the oldest goes first.
 const GAPS_MAX: usize = 65_536;
 
+/// Sequences, 0 to `i32::MAX`, go round; what is less than half a round ahead is later.
+const ROUND: i64 = 1 << 31;
+const HALF: i64 = ROUND / 2;
+
 /// A producer's life on a partition.
 type Line = (TopicPartition, ProducerId, i16);
 
@@ -54,8 +58,12 @@ impl Gaps {
         let line = (partition, stamp.id, stamp.epoch);
         match self.lost.get(&line) {
             Some((_, since)) if now.duration_since(*since) >= HELD_MAX => {}
-            Some((sequence, _)) if *sequence != stamp.base_sequence => return true,
-            Some(_) => {}
+            Some((lost, _)) => match steps(*lost, stamp.base_sequence) {
+                0 => {}
+                1..HALF => return true,
+                // From before the gap: repeated because its answer was lost, and the state knows it.
+                _ => return false,
+            },
             None => return false,
         }
         self.lost.remove(&line);
@@ -94,6 +102,11 @@ impl Gaps {
             self.lost.remove(line);
         }
     }
+}
+
+/// How far a sequence is ahead of another, round the end.
+fn steps(from: i32, to: i32) -> i64 {
+    (i64::from(to) - i64::from(from)).rem_euclid(ROUND)
 }
 
 /// A partition's batches without those held back: a piece for each row of neighbours that stay.
@@ -144,6 +157,16 @@ mod tests {
         let mut again = commit(vec![batch(1, 0), batch(1, 1), batch(1, 2)]);
         assert_eq!(gaps.hold_back(&mut again, now), None, "the gap is closed");
         assert!(gaps.lost.is_empty());
+    }
+
+    #[test]
+    fn t1_a_repetition_from_before_the_gap_is_not_held_back() {
+        let now = Instant::now();
+        let mut gaps = Gaps::default();
+        gaps.note(&commit(vec![batch(1, 1)]).partitions, now);
+        let mut again = commit(vec![batch(1, i32::MAX), batch(1, 0), batch(1, 2)]);
+        assert_eq!(gaps.hold_back(&mut again, now), Some(vec![vec![false, false, true]]), "the gap is still there");
+        assert_eq!(gaps.hold_back(&mut commit(vec![batch(1, 1), batch(1, 2)]), now), None);
     }
 
     #[test]
