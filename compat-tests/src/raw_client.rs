@@ -67,6 +67,17 @@ impl RawClient {
         Ok(response)
     }
 
+    /// Sends the body of a request in a flexible version, for those the message crate does not encode, and waits for the answer,
+    /// which it decodes in the version `answer`.
+    pub async fn ask_body<R: Request>(&mut self, version: i16, body: &[u8], answer: i16) -> io::Result<R::Response> {
+        let correlation_id = self.next;
+        self.next += 1;
+        let body = [&[0], body].concat(); // the header has no tagged fields
+        self.send_bytes(&raw_frame(R::KEY, version, correlation_id, &body)).await?;
+        let api = ApiKey::try_from(R::KEY).map_err(|()| wrong("unknown key"))?;
+        self.receive::<R>(Sent { api, version: answer, correlation_id }).await
+    }
+
     /// Sends bytes, whatever they are.
     pub async fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use compat_tests::made_requests::{Random, any, swollen};
-use gateway::api::table::TABLE;
+use gateway::api::table::find;
 use gateway::wire::guard;
 use gateway::wire::shape::Shape;
 use gateway::wire::shapes::REQUESTS;
@@ -48,6 +48,14 @@ enum Read {
     Rest(usize),
 }
 
+/// Decodes as the gateway does what it serves, and as the message crate does what it does not serve yet.
+fn decode(api: ApiKey, version: i16, bytes: &mut Bytes) -> bool {
+    match find(api as i16) {
+        Some(entry) if entry.versions.contains(&version) => entry.read(bytes, version).is_ok(),
+        _ => RequestKind::decode(api, bytes, version).is_ok(),
+    }
+}
+
 /// Guards and decodes, and judges what it took.
 fn read(api: ApiKey, version: i16, body: &[u8]) -> Read {
     let mut bytes = Bytes::copy_from_slice(body);
@@ -58,10 +66,10 @@ fn read(api: ApiKey, version: i16, body: &[u8]) -> Read {
         Err(_) => Read::Refused,
         Ok(passed) => {
             bytes.truncate(passed.len);
-            match RequestKind::decode(api, &mut bytes, version) {
-                Err(_) => Read::Undecodable,
-                Ok(_request) if bytes.is_empty() => Read::Whole,
-                Ok(_request) => Read::Rest(bytes.len()),
+            match decode(api, version, &mut bytes) {
+                false => Read::Undecodable,
+                true if bytes.is_empty() => Read::Whole,
+                true => Read::Rest(bytes.len()),
             }
         }
     };
@@ -87,8 +95,11 @@ fn swell(api: ApiKey, shape: &Shape, version: i16) {
     }
 }
 
-/// Whether the message crate decodes this version; the list it has of them is longer than what it decodes.
+/// Whether the gateway or the message crate decodes this version; the list the crate has of them is longer than what it decodes.
 fn is_known(api: ApiKey, version: i16) -> bool {
+    if find(api as i16).is_some_and(|entry| entry.versions.contains(&version)) {
+        return true;
+    }
     let decoded = RequestKind::decode(api, &mut Bytes::new(), version);
     decoded.err().is_none_or(|error| !format!("{error:#}").contains("version not supported"))
 }
@@ -97,9 +108,6 @@ fn is_known(api: ApiKey, version: i16) -> bool {
 fn no_bytes_take_more_than_their_due() {
     let mut random = Random(2026);
     let (mut whole, mut refused, mut crooked) = (0, 0, 0);
-    for entry in TABLE {
-        assert!(entry.versions.clone().all(|version| is_known(entry.key, version)), "{}", entry.name());
-    }
     for shape in REQUESTS {
         let Ok(api) = ApiKey::try_from(shape.key) else { continue };
         for version in (shape.versions.low..=shape.versions.high).filter(|version| is_known(api, *version)) {

@@ -114,7 +114,9 @@ async fn every_advertised_version_is_answered() {
             if entry.key.response_header_version(version) >= 1 {
                 assert_eq!(answer.get_u8(), 0, "{what}");
             }
-            ResponseKind::decode(entry.key, &mut answer, version).unwrap_or_else(|error| panic!("{what}: {error:#}"));
+            // Version 11 has the shape of 10, which is the last that the message crate knows.
+            let shape = if entry.key == ApiKey::ListOffsets { version.min(10) } else { version };
+            ResponseKind::decode(entry.key, &mut answer, shape).unwrap_or_else(|error| panic!("{what}: {error:#}"));
             assert!(answer.is_empty(), "{what}: {} bytes behind", answer.len());
         }
     }

@@ -24,7 +24,7 @@ use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, Of
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Message, StrBytes};
 use storage::codec::records::RecordsBuilder;
 use uuid::Uuid;
 
@@ -50,6 +50,10 @@ macro_rules! sweep {
         let min = if $key == ApiKey::Produce { 3 } else { min };
         for version in min..=max {
             let request = $request(version);
+            if version > newest_encoded(&request) {
+                $swept.not_encoded.push(($key, version));
+                continue;
+            }
             let answer = $swept.client.ask(version, &request).await;
             let answer = answer.unwrap_or_else(|e| panic!("{:?} version {version}: {e}", $key));
             $check(version, answer);
@@ -57,8 +61,15 @@ macro_rules! sweep {
     }};
 }
 
+/// The newest version the message crate encodes a request in.
+fn newest_encoded<R: Message>(_: &R) -> i16 {
+    R::VERSIONS.max
+}
+
 struct Swept {
     client: RawClient,
+    /// Versions left to tests of their own.
+    not_encoded: Vec<(ApiKey, i16)>,
     advertised: BTreeMap<i16, (i16, i16)>,
     topic_id: Uuid,
 }
@@ -81,7 +92,7 @@ async fn start(folder: &std::path::Path) -> (App, Swept) {
     let made = client.ask(7, &made).await.expect("answers");
     assert_eq!(made.topics[0].error_code, 0, "{made:?}");
     let topic_id = made.topics[0].topic_id;
-    (app, Swept { client, advertised, topic_id })
+    (app, Swept { client, not_encoded: Vec::new(), advertised, topic_id })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,6 +105,8 @@ async fn every_version_of_every_api_answers() {
     configs(&mut swept).await;
     topics(&mut swept).await;
     assert!(swept.advertised.is_empty(), "advertised but not swept: {:?}", swept.advertised);
+    let elsewhere = [(ApiKey::ListOffsets, 11), (ApiKey::OffsetCommit, 10), (ApiKey::OffsetFetch, 10)];
+    assert_eq!(swept.not_encoded, elsewhere, "see newer_versions.rs");
     drop(swept);
     app.stop().await;
 }

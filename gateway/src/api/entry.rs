@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Message};
 
 use super::handler::{Handler, Pending, Reply, Turn};
 use crate::context::Context;
 use crate::net::request::{Begun, End};
 use crate::wire::answer::encode;
 use crate::wire::guard;
+use crate::wire::question::{Question, Undecodable};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -25,33 +25,43 @@ pub struct Entry {
     /// How it stands among its neighbours on a connection.
     pub turn: Turn,
     begin: Begin,
+    read: fn(&mut Bytes, i16) -> Result<(), Undecodable>,
 }
 
 type Begin = fn(Context, i32, Bytes) -> BoxFuture<'static, Result<Begun, Undecodable>>;
-
-/// The body is not what its API and version say.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Undecodable(String);
 
 impl Entry {
     /// The line of one handler.
     pub const fn of<H: Handler>() -> Self {
         const {
-            // The crate's own list of versions (`ApiKey::valid_versions`) names more than its decoders take.
-            let known = <H::Request as Message>::VERSIONS;
+            let known = H::Request::VERSIONS;
             let (low, high) = (*H::VERSIONS.start(), *H::VERSIONS.end());
             assert!(
                 known.min <= low && high <= known.max,
-                "the message crate cannot decode all versions of this handler"
+                "the request cannot be read in all versions of this handler"
             );
         }
-        Self { key: H::KEY, versions: H::VERSIONS, max_frame: H::MAX_FRAME, turn: H::TURN, begin: begin::<H> }
+        Self {
+            key: H::KEY,
+            versions: H::VERSIONS,
+            max_frame: H::MAX_FRAME,
+            turn: H::TURN,
+            begin: begin::<H>,
+            read: read::<H>,
+        }
     }
 
     /// Kafka's name of the API.
     pub fn name(&self) -> &'static str {
         guard::shape(self.key as i16).map_or("unknown", |shape| shape.name)
+    }
+
+    /// Decodes a body and forgets it: what `begin` does first, for those who try what bytes can do to it.
+    ///
+    /// # Errors
+    /// When the body does not decode.
+    pub fn read(&self, body: &mut Bytes, version: i16) -> Result<(), Undecodable> {
+        (self.read)(body, version)
     }
 
     /// Decodes `body`, which has passed the guard, and begins the request.
@@ -68,6 +78,10 @@ impl Entry {
     }
 }
 
+fn read<H: Handler>(body: &mut Bytes, version: i16) -> Result<(), Undecodable> {
+    H::Request::read(body, version).map(drop)
+}
+
 fn begin<H: Handler>(
     context: Context,
     correlation_id: i32,
@@ -75,7 +89,7 @@ fn begin<H: Handler>(
 ) -> BoxFuture<'static, Result<Begun, Undecodable>> {
     Box::pin(async move {
         let version = context.version;
-        let request = H::Request::decode(&mut body, version).map_err(|error| Undecodable(format!("{error}")))?;
+        let request = H::Request::read(&mut body, version)?;
         if !body.is_empty() {
             return Err(Undecodable(format!("{} bytes were not understood", body.len())));
         }

@@ -9,11 +9,11 @@ use std::ops::RangeInclusive;
 
 use futures_util::future::BoxFuture;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Message};
 
 use crate::context::Context;
 use crate::limits;
 use crate::wire::answer::Answer;
+use crate::wire::question::Question;
 
 /// One API of the Kafka protocol.
 pub trait Handler: Send + Sync + 'static {
@@ -27,7 +27,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether the answer may still be pending when the connection's next request begins.
     const TURN: Turn = Turn::Alone;
     /// The request, decoded. It has passed the guard (`wire::guard`): its size is in proportion to its frame.
-    type Request: Decodable + Message + Send;
+    type Request: Question + Send;
     /// The answer; what the message crate can encode, or a type of ours with its own encoder.
     type Response: Answer + Send + 'static;
 

@@ -52,6 +52,9 @@ pub enum GroupError {
     /// No such topic or partition.
     #[error("the topic or partition does not exist")]
     UnknownTopicOrPartition,
+    /// No topic with this id.
+    #[error("no topic has this id")]
+    UnknownTopicId,
     /// Members and assignment are too large to be saved.
     #[error("the group's assignment is too large")]
     AssignmentTooLarge,
@@ -127,6 +130,7 @@ impl Classify for GroupError {
             | Self::OffsetMetadataTooLarge
             | Self::TooManyOffsets
             | Self::UnknownTopicOrPartition
+            | Self::UnknownTopicId
             | Self::AssignmentTooLarge => ErrorClass::Rejected,
             Self::Busy | Self::Unavailable | Self::NotCoordinator => ErrorClass::Retry,
             Self::SaveUnknown => ErrorClass::Unknown,

@@ -1,11 +1,10 @@
-//! ListOffsets (2), versions 1-10: where a log starts and ends, and the first offset at or after a time.
+//! ListOffsets (2), versions 1-11: where a log starts and ends, and the first offset at or after a time.
 //!
 //! - -1 latest (the last stable offset for `read_committed`), -2 earliest, -3 the record with the largest timestamp
-//!   (KIP-734, v7), -4 earliest local (KIP-405, v8) and -5 latest tiered (KIP-1005, v9): there is no local tier, so -4
-//!   equals earliest and -5 has no offset, as on a Kafka topic without a remote tier.
+//!   (KIP-734, v7), -4 earliest local (KIP-405, v8), -5 latest tiered (KIP-1005, v9) and -6 earliest not yet tiered
+//!   (KIP-1023, v11): there is no local tier, so -4 equals earliest and -5 and -6 have no offset, as on a Kafka topic without a
+//!   remote tier. One that the version does not know is UNSUPPORTED_VERSION.
 //! - The end of a log is asked behind a read barrier, so that a client never reads an older end than it was acked.
-//!
-//! Kafka 4.2 has version 11 too (-6, earliest pending upload, KIP-1023); the message crate does not know it yet.
 //!
 //! Source: Kafka's `KafkaApis.handleListOffsetRequest`, `UnifiedLog.fetchOffsetByTimestamp`.
 
@@ -28,6 +27,7 @@ use crate::context::Context;
 use crate::limits;
 use crate::services::Services;
 use crate::wire::error_code::ErrorCode;
+use crate::wire::newer::Alike;
 
 /// First version that tells the leader epoch.
 const LEADER_EPOCH_FROM: i16 = 4;
@@ -36,22 +36,25 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+/// Newest version; it has one more special timestamp and no other shape than 10.
+const NEWEST: i16 = 11;
 
 /// The handler.
 pub struct ListOffsets;
 
 impl Handler for ListOffsets {
     const KEY: ApiKey = ApiKey::ListOffsets;
-    const VERSIONS: RangeInclusive<i16> = 1..=10;
-    type Request = ListOffsetsRequest;
-    type Response = ListOffsetsResponse;
+    const VERSIONS: RangeInclusive<i16> = 1..=NEWEST;
+    type Request = Alike<ListOffsetsRequest, NEWEST>;
+    type Response = Alike<ListOffsetsResponse, NEWEST>;
 
-    async fn begin(context: &Context, request: ListOffsetsRequest) -> Pending<ListOffsetsResponse> {
+    async fn begin(context: &Context, Alike(request): Self::Request) -> Pending<Self::Response> {
         let context = context.clone();
-        Pending::later(async move { serve(&context, request).await })
+        Pending::later(async move { Alike(serve(&context, request).await) })
     }
 
-    fn error_code(response: &ListOffsetsResponse) -> i16 {
+    fn error_code(Alike(response): &Self::Response) -> i16 {
         let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
         partitions.map(|p| p.error_code).find(|code| *code != 0).unwrap_or(0)
     }
@@ -66,6 +69,7 @@ async fn serve(context: &Context, request: ListOffsetsRequest) -> ListOffsetsRes
     for (topic, found) in request.topics.iter().zip(&found) {
         for asked in &topic.partitions {
             let located = match locate(found.as_ref(), asked.partition_index, asked.current_leader_epoch) {
+                Ok(_) if context.version < known_from(asked.timestamp) => Err(ErrorCode::UnsupportedVersion),
                 Ok(_) if barrier.is_err() => Err(ErrorCode::LeaderNotAvailable),
                 located => located,
             };
@@ -80,6 +84,17 @@ async fn serve(context: &Context, request: ListOffsetsRequest) -> ListOffsetsRes
         ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+/// First version that knows this timestamp.
+fn known_from(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    }
 }
 
 fn locate(found: Option<&Found>, index: i32, leader_epoch: i32) -> Result<TopicPartition, ErrorCode> {
@@ -103,7 +118,7 @@ fn look_up(
         match timestamp {
             LATEST => Ok(Some((end, -1))),
             EARLIEST | EARLIEST_LOCAL => Ok(Some((start, -1))),
-            LATEST_TIERED => Ok(None),
+            LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
             MAX_TIMESTAMP => services.reader.max_timestamp(partition).await.map_err(|e| code_of(&e)),
             time if time >= 0 => services.reader.offset_for_timestamp(partition, time).await.map_err(|e| code_of(&e)),
             _ => Err(ErrorCode::UnsupportedVersion),

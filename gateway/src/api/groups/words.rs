@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
-use metadata::model::ids::{TopicName, TopicPartition};
+use metadata::model::ids::{TopicId, TopicName, TopicPartition};
 use metadata::state::State;
+use metadata::state::topics::Topic;
+use uuid::Uuid;
 
 use crate::coordinator::error::GroupError;
 use crate::wire::error_code::ErrorCode;
+use crate::wire::newer::TOPIC_IDS;
 
 /// A text of ours: what stays must not hold on to the request's frame.
 pub fn kept(text: &str) -> Arc<str> {
@@ -32,7 +35,20 @@ pub fn told_option(text: Option<&Arc<str>>) -> Option<StrBytes> {
 /// The partition of that name and index, if there is one.
 pub fn partition(state: &State, topic: &str, index: i32) -> Option<TopicPartition> {
     let name: TopicName = topic.parse().ok()?;
-    let topic = state.topics().by_name(&name)?;
+    partition_of(state.topics().by_name(&name)?, index)
+}
+
+/// The topic that a part of a request names: by id from version [`TOPIC_IDS`] on.
+pub fn topic<'a>(state: &'a State, version: i16, name: &str, id: Uuid) -> Result<&'a Topic, GroupError> {
+    if version >= TOPIC_IDS {
+        return state.topics().get(TopicId(id)).ok_or(GroupError::UnknownTopicId);
+    }
+    let found = name.parse().ok().and_then(|name: TopicName| state.topics().by_name(&name));
+    found.ok_or(GroupError::UnknownTopicOrPartition)
+}
+
+/// Its partition with this index, if it has one.
+pub fn partition_of(topic: &Topic, index: i32) -> Option<TopicPartition> {
     (0..topic.partition_count()).contains(&index).then(|| TopicPartition { topic: topic.id(), partition: index })
 }
 
@@ -54,6 +70,7 @@ pub fn code(error: GroupError) -> ErrorCode {
         GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
         GroupError::TooManyOffsets => ErrorCode::InvalidCommitOffsetSize,
         GroupError::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
+        GroupError::UnknownTopicId => ErrorCode::UnknownTopicId,
         GroupError::AssignmentTooLarge => ErrorCode::UnknownServerError,
         GroupError::Busy => ErrorCode::CoordinatorLoadInProgress,
         GroupError::Unavailable | GroupError::SaveUnknown => ErrorCode::CoordinatorNotAvailable,
