@@ -379,10 +379,22 @@ impl Gateway {
     /// # Errors
     /// If the process is gone.
     pub fn rss(&self) -> io::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most bytes of memory it ever had in use.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn rss_peak(&self) -> io::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> io::Result<u64> {
         let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other("no VmRSS"))
+        kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other(format!("no {name}")))
     }
 
     /// Seconds of processor time it has taken since it was started.

@@ -3,17 +3,21 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use compat_tests::harness::{Gateway, Setup};
 use compat_tests::raw_client::RawClient;
 use compat_tests::requests::{PRODUCE_VERSION, create_topic, new_producer, produce, produce_one, produced, read_all};
+use gateway::limits::INFLATED_BATCH_BYTES;
 use gateway::wire::error_code::ErrorCode;
 use gateway::wire::error_code::ErrorCode::None as None_;
+use kafka_protocol::protocol::StrBytes;
 use metadata::model::batch::{ProducerStamp, seal};
 use metadata::model::ids::ProducerId;
 use storage::codec::compression::Codec;
 use storage::codec::records::RecordsBuilder;
+use tokio::task::JoinSet;
 
 const TOPIC: &str = "batches";
 const TIME: i64 = 1_700_000_000_000;
@@ -154,9 +158,111 @@ async fn sequences_are_held_to_and_duplicates_get_their_first_offset() {
         assert_eq!((ErrorCode::from_code(got.error_code), got.base_offset), (Some(*wanted), *offset), "{what}");
     }
     assert_eq!(read_all(&mut client, TOPIC, 0).await.unwrap().len(), 7);
-    let stamp = ProducerStamp { id: ProducerId(id), epoch: epoch + 1, base_sequence: 1, transactional: true };
-    let got = produce_one(&mut client, TOPIC, 0, builder().stamp(stamp).build()).await.unwrap();
-    assert_eq!(ErrorCode::from_code(got.error_code), Some(ErrorCode::InvalidTxnState));
+    end(&gateway);
+}
+
+/// A batch of a transaction.
+fn transactional(id: i64, epoch: i16) -> Bytes {
+    let stamp = ProducerStamp { id: ProducerId(id), epoch, base_sequence: 0, transactional: true };
+    builder().stamp(stamp).build()
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_transaction_is_refused() {
+    use ErrorCode::{
+        InvalidProducerIdMapping, InvalidRecord, InvalidTxnState, TransactionalIdAuthorizationFailed as NotAllowed,
+    };
+    let (gateway, mut client) = start().await;
+    let (id, epoch) = new_producer(&mut client).await.unwrap();
+    let plain = builder().build();
+    let without = transactional(-1, -1);
+    let rows = [
+        ("no transactional id", None, vec![transactional(id, epoch)], vec![NotAllowed]),
+        ("none, and a plain one beside", None, vec![transactional(id, epoch), plain.clone()], vec![NotAllowed; 2]),
+        ("no open transaction", Some("t"), vec![transactional(id, epoch)], vec![InvalidTxnState]),
+        (
+            "none, and a plain one beside",
+            Some("t"),
+            vec![transactional(id, epoch), plain],
+            vec![InvalidTxnState, None_],
+        ),
+        ("no producer id", Some("t"), vec![without.clone()], vec![InvalidRecord]),
+        ("neither id", None, vec![without], vec![NotAllowed]),
+        (
+            "two producers",
+            Some("t"),
+            vec![transactional(id, epoch), transactional(id + 1, 0)],
+            vec![InvalidProducerIdMapping; 2],
+        ),
+    ];
+    let mut good = 0;
+    for (what, transactional_id, batches, wanted) in rows {
+        let batches = (0..).zip(batches.into_iter().map(Some)).collect();
+        let mut request = produce(TOPIC, -1, WAIT_MS, batches);
+        request.transactional_id = transactional_id.map(|id| StrBytes::from_static_str(id).into());
+        let answer = client.ask(PRODUCE_VERSION, &request).await.unwrap();
+        let got: Vec<_> = produced(&answer).map(|p| ErrorCode::from_code(p.error_code)).collect();
+        assert_eq!(got, wanted.iter().copied().map(Some).collect::<Vec<_>>(), "{what}");
+        for partition in produced(&answer) {
+            assert_eq!(partition.base_offset, if partition.error_code == 0 { 0 } else { -1 }, "{what}");
+        }
+        good += wanted.iter().filter(|code| **code == None_).count();
+    }
+    assert!(read_all(&mut client, TOPIC, 0).await.unwrap().is_empty());
+    assert_eq!(read_all(&mut client, TOPIC, 1).await.unwrap().len(), 2 * good);
+    end(&gateway);
+}
+
+/// A batch that inflates to this many bytes and a few.
+fn inflating(codec: Codec, bytes: usize) -> Bytes {
+    RecordsBuilder::new().record(TIME, None, Some(&vec![0; bytes])).codec(codec).build()
+}
+
+/// Few bytes that inflate to many take the memory of one inflated batch for each thread that checks batches, however many clients
+/// send them; they get their error, and nobody else notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_inflates_past_the_cap_is_refused_in_bounded_memory() {
+    const THREADS: u64 = 2;
+    let gateway = Setup::new().unwrap().env("TOKIO_WORKER_THREADS", THREADS.to_string()).start().await.unwrap();
+    let mut client = gateway.client().await.unwrap();
+    // Snappy is no good at it: 22 to 1 at most.
+    let large = (16 << 20).to_string();
+    assert_eq!(create_topic(&mut client, TOPIC, 2, &[("max.message.bytes", &large)]).await.unwrap(), 0);
+    let codecs = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    let bombs = codecs.map(|codec| inflating(codec, INFLATED_BATCH_BYTES));
+    let before = gateway.rss().unwrap();
+    let mut senders = JoinSet::new();
+    for _ in 0..6 {
+        let (mut client, bombs) = (gateway.client().await.unwrap(), bombs.clone());
+        senders.spawn(async move {
+            for (bomb, codec) in bombs.into_iter().zip(codecs) {
+                let got = code(&mut client, PRODUCE_VERSION, TOPIC, Some(bomb)).await.unwrap();
+                assert_eq!(ErrorCode::from_code(got), Some(ErrorCode::InvalidRecord), "{codec}");
+            }
+        });
+    }
+    let (mut others, mut slowest) = (0, Duration::ZERO);
+    while !senders.is_empty() {
+        let begun = Instant::now();
+        assert_eq!(produce_one(&mut client, TOPIC, 1, builder().build()).await.unwrap().error_code, 0);
+        slowest = slowest.max(begun.elapsed());
+        others += 1;
+        while let Some(ended) = senders.try_join_next() {
+            ended.unwrap();
+        }
+    }
+    let peak = gateway.rss_peak().unwrap();
+    let allowed = before + THREADS * INFLATED_BATCH_BYTES as u64 * 3 / 2;
+    println!(
+        "{} MiB before, {} at most, {} allowed; {others} others, {slowest:?}",
+        before >> 20,
+        peak >> 20,
+        allowed >> 20
+    );
+    assert!(peak <= allowed, "{before} before, {peak} at most, {allowed} allowed");
+    assert!(others > 3 && slowest < Duration::from_secs(20), "{others} others, {slowest:?}");
+    let most = inflating(Codec::Zstd, INFLATED_BATCH_BYTES - 100);
+    assert_eq!(produce_one(&mut client, TOPIC, 0, most).await.unwrap().error_code, 0, "just below the cap");
     end(&gateway);
 }
 

@@ -6,7 +6,8 @@
 //! - acks 0, 1 and -1 are all answered (or not) after the commit: an ack means durable.
 //! - v8+: `record_errors` name the records at fault (KIP-467). v10+: leader hints are left out, any gateway takes any
 //!   produce (KIP-951). v13: topics by id (KIP-516).
-//! - Transactions are not supported: a transactional batch gets INVALID_TXN_STATE.
+//! - A transactional batch without a transactional id, or two producer ids in transactional batches, fail the whole request.
+//!   Transactions themselves are not supported: what is left of them gets INVALID_TXN_STATE.
 //!
 //! Source: Kafka's `KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`.
 
@@ -22,6 +23,7 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::protocol::StrBytes;
 use metadata::class::{Classify, ErrorClass};
 use metadata::command::{BatchOutcome, Refusal};
+use metadata::model::batch::BatchView;
 use storage::error::WriteError;
 use storage::writer::Submission;
 use tokio::time::Instant;
@@ -58,6 +60,9 @@ impl Handler for Produce {
         let mut answer = unanswered(&request);
         if !(-1..=1).contains(&acks) {
             return finish(acks, fail_all(answer, ErrorCode::InvalidRequiredAcks));
+        }
+        if let Err(code) = check_transaction(&request) {
+            return finish(acks, fail_all(answer, code));
         }
         let (places, submissions) = validate_all(context, request, &mut answer).await;
         if submissions.is_empty() {
@@ -125,6 +130,18 @@ fn unanswered(request: &ProduceRequest) -> ProduceResponse {
             .with_partition_responses(topic.partition_data.iter().map(partition).collect())
     });
     ProduceResponse::default().with_responses(topics.collect())
+}
+
+/// What Kafka asks of transactional batches before it looks at any of them (`KafkaApis`, `ReplicaManager.handleProduceAppend`).
+fn check_transaction(request: &ProduceRequest) -> Result<(), ErrorCode> {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let batches = partitions.filter_map(|partition| BatchView::first(partition.records.as_ref()?).ok());
+    let mut producers = batches.filter(BatchView::is_transactional).map(|batch| batch.producer_id());
+    let Some(first) = producers.next() else { return Ok(()) };
+    if request.transactional_id.is_none() {
+        return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
+    if producers.all(|other| other == first) { Ok(()) } else { Err(ErrorCode::InvalidProducerIdMapping) }
 }
 
 /// Validates every batch; failures go into the answer, the rest is returned in request order.
