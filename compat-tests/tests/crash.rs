@@ -74,6 +74,7 @@ async fn crash_at(point: &str, setup: Setup) {
     assert!(!gateway.stderr().contains("panicked"), "{}", gateway.stderr());
 }
 
+/// (Goes red at `journal::before_append` when outcomes are told before the entry is appended.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_every_point_on_a_folder() {
     for point in POINTS {
@@ -162,6 +163,37 @@ impl Kept {
                 Ok(_) => {}
                 Err(_) => return,
             }
+        }
+    }
+}
+
+/// C6, L1 for offsets: at both ends of the journal's append, what a group was told to be committed is there after the restart, and
+/// nothing that it never sent. (Goes red when the commit is answered while its append is still under way.)
+#[tokio::test]
+async fn acked_offsets_survive_a_kill_at_the_journal() {
+    let mut gateway = Setup::new().unwrap().start().await.unwrap();
+    let mut client = gateway.client().await.unwrap();
+    assert_eq!(create_topic(&mut client, TOPIC, 1, &[]).await.unwrap(), 0);
+    let mut sent = 0;
+    for point in ["journal::before_append", "journal::after_append"] {
+        for passes in [5, 6, 12] {
+            gateway.restart_with(Some(&format!("{point}={passes}*off->return"))).await.unwrap();
+            let mut client = gateway.client().await.unwrap();
+            let mut acked = committed_offset(&mut client, "keeper", TOPIC).await.unwrap();
+            loop {
+                sent += 1;
+                match commit_offset(&mut client, "keeper", TOPIC, sent).await {
+                    Ok(code) => assert_eq!(code, 0),
+                    Err(_) => break,
+                }
+                acked = sent;
+            }
+            assert_eq!(gateway.ended(SOON).await.unwrap(), None, "{point}: {}", gateway.stderr());
+            gateway.restart().await.unwrap();
+            let mut client = gateway.client().await.unwrap();
+            let found = committed_offset(&mut client, "keeper", TOPIC).await.unwrap();
+            let wanted = if point == "journal::before_append" { acked } else { sent };
+            assert_eq!(found, wanted, "{point}: {acked} acked, {sent} sent");
         }
     }
 }

@@ -237,6 +237,58 @@ async fn a_changed_entry_is_corrupt_not_data() {
     assert_eq!(journal.read(Lsn(2), 10).await.unwrap(), [(Lsn(3), entry(3))]);
 }
 
+/// L7: an entry that was cut anywhere is no shorter entry. (Goes red without the checksum of a frame: cut between two
+/// commands, an entry still decodes.)
+#[tokio::test]
+async fn a_cut_entry_is_corrupt_not_a_shorter_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut two = entry(1);
+    two.commands.push(Command::AllocateProducerIds { count: 1 });
+    let journal = open(folder.path());
+    journal.append(&two).await.unwrap();
+    drop(journal);
+    let whole = crate::codec::encode_entry(&two).len();
+    for len in (0..whole).rev() {
+        tamper(folder.path(), &format!("UPDATE entries SET bytes = CAST(substr(bytes, 1, {len}) AS BLOB)"));
+        let read = open(folder.path()).read(Lsn(0), 10).await;
+        assert!(matches!(read, Err(ReadError::Corrupt(_))), "{len} of {whole} bytes: {read:?}");
+    }
+}
+
+/// L1, L4: whatever the power took of the end of the file, what is left are whole appends, and all of them that were synced
+/// before. (Goes red when each entry of an append is committed by itself.)
+#[tokio::test]
+async fn a_torn_file_ends_with_a_whole_append() {
+    const STEP: usize = 211;
+    let (folder, torn) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut file = JournalFile::open(folder.path()).unwrap();
+    let log = format!("{FILE_NAME}-wal");
+    let (mut next, mut ends) = (1, vec![]);
+    for entries in [1, 3, 2] {
+        let encoded: Vec<_> = (next..next + entries).map(|at| crate::codec::encode_entry(&entry(at))).collect();
+        file.append(&encoded).unwrap();
+        next += entries;
+        ends.push((next - 1, std::fs::metadata(folder.path().join(&log)).unwrap().len() as usize));
+    }
+    let (whole, bytes) = (contents(folder.path()), contents(folder.path()).remove(&log).unwrap());
+    let mut heads = std::collections::BTreeSet::new();
+    for len in (0..=bytes.len()).step_by(STEP).chain(ends.iter().map(|(_, end)| *end)) {
+        std::fs::remove_dir_all(torn.path()).unwrap();
+        std::fs::create_dir(torn.path()).unwrap();
+        for (name, bytes) in &whole {
+            std::fs::write(torn.path().join(name), if *name == log { &bytes[..len] } else { bytes }).unwrap();
+        }
+        let journal = open(torn.path());
+        let head = journal.head().await.unwrap().0;
+        let synced = ends.iter().filter(|(_, end)| *end <= len).map(|(head, _)| *head).max().unwrap_or(0);
+        assert!(head >= synced && (head == 0 || ends.iter().any(|(end, _)| *end == head)), "{head} of {len} bytes");
+        let wanted: Vec<_> = (1..=head).map(|at| (Lsn(at), entry(at))).collect();
+        assert_eq!(journal.read(Lsn(0), 10).await.unwrap(), wanted);
+        heads.insert(head);
+    }
+    assert_eq!(heads.into_iter().collect::<Vec<_>>(), [0, 1, 4, 6]);
+}
+
 #[tokio::test]
 async fn a_damaged_page_is_corrupt() {
     let folder = tempfile::tempdir().unwrap();
