@@ -129,7 +129,13 @@ impl Groups {
         for _ in 0..COMMIT_TRIES {
             let expected_version = self.ask(group, |answer| Ask::Commit(caller.clone(), answer)).await??;
             let commit = CommitOffsets { group: group.to_owned(), expected_version, offsets: offsets.clone() };
-            match submit(&self.shared, Command::CommitOffsets(commit)).await? {
+            let committed =
+                submit(&self.shared, Command::CommitOffsets(commit)).await.map_err(|error| match error {
+                    // As Kafka answers a commit that is too large for its log.
+                    GroupError::AssignmentTooLarge => GroupError::TooManyOffsets,
+                    other => other,
+                })?;
+            match committed {
                 Outcome::Offsets(results) => {
                     return Ok(results
                         .into_iter()

@@ -10,9 +10,8 @@ use std::ops::RangeInclusive;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsRequest, AlterableConfig};
 use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
-use kafka_protocol::protocol::StrBytes;
 
-use super::change::{Change, apply, check_resource};
+use super::change::{Altered, Change, Wanted, alter};
 use crate::api::handler::{Handler, Pending};
 use crate::context::Context;
 use crate::submit::Refused;
@@ -30,25 +29,20 @@ impl Handler for AlterConfigs {
     async fn begin(context: &Context, request: AlterConfigsRequest) -> Pending<AlterConfigsResponse> {
         let context = context.clone();
         Pending::later(async move {
-            let mut responses = Vec::with_capacity(request.resources.len());
-            for resource in request.resources {
-                let answer = AlterConfigsResourceResponse::default()
-                    .with_resource_type(resource.resource_type)
-                    .with_resource_name(resource.resource_name.clone());
-                let changes = check_resource(resource.resource_type)
-                    .and_then(|()| resource.configs.iter().map(change).collect::<Result<Vec<_>, _>>());
-                let changed = match changes {
-                    Ok(changes) => apply(&context, &resource.resource_name, changes, true, request.validate_only).await,
-                    Err(refused) => Err(refused),
-                };
-                responses.push(match changed {
-                    Ok(()) => answer,
-                    Err(refused) => answer
-                        .with_error_code(refused.code.code())
-                        .with_error_message(Some(StrBytes::from_string(refused.message))),
-                });
-            }
-            AlterConfigsResponse::default().with_responses(responses)
+            let wanted = request.resources.into_iter().map(|resource| Wanted {
+                resource_type: resource.resource_type,
+                changes: resource.configs.iter().map(change).collect(),
+                name: resource.resource_name,
+            });
+            let altered = alter(&context, wanted.collect(), true, request.validate_only).await.into_iter();
+            let answer = |altered: Altered| {
+                AlterConfigsResourceResponse::default()
+                    .with_resource_type(altered.resource_type)
+                    .with_resource_name(altered.name)
+                    .with_error_code(altered.error_code)
+                    .with_error_message(altered.error_message)
+            };
+            AlterConfigsResponse::default().with_responses(altered.map(answer).collect())
         })
     }
 

@@ -1,5 +1,6 @@
 //! Changes to the configs of one resource: checked as a whole, then written as one command.
 
+use kafka_protocol::protocol::StrBytes;
 use metadata::command::Command;
 use metadata::model::topic_config::{Kind, definition, validate};
 
@@ -36,7 +37,7 @@ pub async fn topic(context: &Context, name: &str) -> Result<Found, Refused> {
 }
 
 /// Refuses what is not a topic: the gateway's own settings come from its configuration and need a restart.
-pub fn check_resource(resource_type: i8) -> Result<(), Refused> {
+fn check_resource(resource_type: i8) -> Result<(), Refused> {
     match resource_type {
         TOPIC => Ok(()),
         BROKER => Err(Refused::new(
@@ -49,8 +50,50 @@ pub fn check_resource(resource_type: i8) -> Result<(), Refused> {
     }
 }
 
+/// What a request wants of one resource.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Number of its kind on the wire.
+    pub resource_type: i8,
+    /// Its name.
+    pub name: StrBytes,
+    /// Its changes in order, or why they are none.
+    pub changes: Result<Vec<(String, Change)>, Refused>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Altered {
+    /// Number of its kind on the wire.
+    pub resource_type: i8,
+    /// Its name.
+    pub name: StrBytes,
+    /// Kafka's code.
+    pub error_code: i16,
+    /// What is wrong, for people.
+    pub error_message: Option<StrBytes>,
+}
+
+/// Changes resources, one after the other, each as a whole or not at all. `replace` drops every own value that is not among a
+/// resource's changes (AlterConfigs).
+pub async fn alter(context: &Context, wanted: Vec<Wanted>, replace: bool, validate_only: bool) -> Vec<Altered> {
+    let mut altered = Vec::with_capacity(wanted.len());
+    for Wanted { resource_type, name, changes } in wanted {
+        let changed = match check_resource(resource_type).and(changes) {
+            Ok(changes) => apply(context, &name, changes, replace, validate_only).await,
+            Err(refused) => Err(refused),
+        };
+        let (error_code, error_message) = match changed {
+            Ok(()) => (ErrorCode::None.code(), None),
+            Err(refused) => (refused.code.code(), Some(StrBytes::from_string(refused.message))),
+        };
+        altered.push(Altered { resource_type, name, error_code, error_message });
+    }
+    altered
+}
+
 /// Applies changes to a topic. `replace` drops every own value that is not among them (AlterConfigs).
-pub async fn apply(
+async fn apply(
     context: &Context,
     name: &str,
     changes: Vec<(String, Change)>,

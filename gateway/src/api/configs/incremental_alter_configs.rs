@@ -12,9 +12,8 @@ use kafka_protocol::messages::incremental_alter_configs_request::{AlterableConfi
 use kafka_protocol::messages::incremental_alter_configs_response::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
-use kafka_protocol::protocol::StrBytes;
 
-use super::change::{Change, apply, check_resource};
+use super::change::{Altered, Change, Wanted, alter};
 use crate::api::handler::{Handler, Pending};
 use crate::context::Context;
 use crate::submit::Refused;
@@ -35,27 +34,20 @@ impl Handler for IncrementalAlterConfigs {
     ) -> Pending<IncrementalAlterConfigsResponse> {
         let context = context.clone();
         Pending::later(async move {
-            let mut responses = Vec::with_capacity(request.resources.len());
-            for resource in request.resources {
-                let answer = AlterConfigsResourceResponse::default()
-                    .with_resource_type(resource.resource_type)
-                    .with_resource_name(resource.resource_name.clone());
-                let changes = check_resource(resource.resource_type)
-                    .and_then(|()| resource.configs.iter().map(change).collect::<Result<Vec<_>, _>>());
-                let changed = match changes {
-                    Ok(changes) => {
-                        apply(&context, &resource.resource_name, changes, false, request.validate_only).await
-                    }
-                    Err(refused) => Err(refused),
-                };
-                responses.push(match changed {
-                    Ok(()) => answer,
-                    Err(refused) => answer
-                        .with_error_code(refused.code.code())
-                        .with_error_message(Some(StrBytes::from_string(refused.message))),
-                });
-            }
-            IncrementalAlterConfigsResponse::default().with_responses(responses)
+            let wanted = request.resources.into_iter().map(|resource| Wanted {
+                resource_type: resource.resource_type,
+                changes: resource.configs.iter().map(change).collect(),
+                name: resource.resource_name,
+            });
+            let altered = alter(&context, wanted.collect(), false, request.validate_only).await.into_iter();
+            let answer = |altered: Altered| {
+                AlterConfigsResourceResponse::default()
+                    .with_resource_type(altered.resource_type)
+                    .with_resource_name(altered.name)
+                    .with_error_code(altered.error_code)
+                    .with_error_message(altered.error_message)
+            };
+            IncrementalAlterConfigsResponse::default().with_responses(altered.map(answer).collect())
         })
     }
 
