@@ -62,6 +62,7 @@ impl Absent {
     }
 }
 
+/// L2, L6 on one machine. (Goes red when the journal's file is opened without its exclusive lock.)
 #[tokio::test]
 async fn a_second_gateway_on_the_folder() {
     let mut first = Setup::new().unwrap().start().await.unwrap();
@@ -128,6 +129,26 @@ async fn a_bucket_that_cannot_be_used() {
     refuses(on(&bucket, "http://127.0.0.1:1"), &[&bucket, "127.0.0.1:1"]).await;
     assert!(absent.is_untouched());
     assert!(s3.contents().is_empty(), "{:?}", s3.contents().keys());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_lie_below_the_prefix_of_the_bucket() {
+    let s3 = S3Server::start().await;
+    let url = format!("s3://{}/cells/one/", s3.bucket());
+    let own = Setup::new().unwrap();
+    let with_env = s3.environment().into_iter().fold(own, |setup, (name, value)| setup.env(name, value));
+    let setup = with_env.args(["--bucket", &url, "--endpoint", &s3.endpoint()]);
+    let mut gateway = setup.start().await.unwrap();
+    let mut client = gateway.client().await.unwrap();
+    assert_eq!(create_topic(&mut client, "t", 1, &[]).await.unwrap(), 0);
+    let batch = RecordsBuilder::new().record(0, None, Some(b"below")).build();
+    assert_eq!(produce_one(&mut client, "t", 0, batch).await.unwrap().error_code, 0);
+    drop(client);
+    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+    let contents = s3.contents();
+    assert!(contents.keys().any(|key| key.starts_with("cells/one/segments/")), "{:?}", contents.keys());
+    let elsewhere = contents.keys().find(|key| !key.starts_with("cells/one/") || key.contains("//"));
+    assert_eq!(elsewhere, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ::storage::blob::check_key;
 use metadata::options::MetadataOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ impl Default for Options {
 pub struct BucketUrl {
     /// Name of the bucket.
     pub name: String,
-    /// Prefix of every key: empty, or ending in a slash.
+    /// What stands before every key, with a slash between: empty, or without that slash.
     pub prefix: String,
 }
 
@@ -161,9 +162,11 @@ impl Options {
         if name.is_empty() || !name.chars().all(legal) {
             return Err(wrong("bucket", "has no legal bucket name after s3://"));
         }
-        let prefix = prefix.trim_matches('/');
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Some(BucketUrl { name: name.to_owned(), prefix }))
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        if !prefix.is_empty() && check_key(prefix).is_err() {
+            return Err(wrong("bucket", "has a prefix that cannot be part of an object's name"));
+        }
+        Ok(Some(BucketUrl { name: name.to_owned(), prefix: prefix.to_owned() }))
     }
 }
 
@@ -198,7 +201,9 @@ mod tests {
         refused(|o| o.admin = "0.0.0.0:1".into(), "admin");
         refused(|o| o.advertise = Some("host".into()), "advertise");
         refused(|o| o.bucket = Some("name".into()), "bucket");
-        refused(|o| o.bucket = Some("s3:///x".into()), "bucket");
+        for bad in ["s3://", "s3:///x", "s3://b/../x", "s3://b//x", "https://b"] {
+            refused(|o| o.bucket = Some(bad.into()), "bucket");
+        }
         refused(|o| o.endpoint = Some("http://x".into()), "endpoint");
         refused(|o| o.journal = "etcd".into(), "journal");
         refused(|o| o.node_id = -1, "node-id");
@@ -209,7 +214,8 @@ mod tests {
     fn bucket_urls() {
         let url =
             |text: &str| Options { bucket: Some(text.into()), ..Options::default() }.bucket_url().unwrap().unwrap();
+        assert_eq!(url("s3://b/"), BucketUrl { name: "b".into(), prefix: String::new() });
         assert_eq!(url("s3://b"), BucketUrl { name: "b".into(), prefix: String::new() });
-        assert_eq!(url("s3://b/a/c/"), BucketUrl { name: "b".into(), prefix: "a/c/".into() });
+        assert_eq!(url("s3://b/a/c/"), BucketUrl { name: "b".into(), prefix: "a/c".into() });
     }
 }

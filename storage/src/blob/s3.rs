@@ -81,18 +81,6 @@ impl S3Options {
             request_timeout: Duration::from_secs(10),
         }
     }
-
-    /// Reads `s3://bucket` or `s3://bucket/prefix`.
-    pub fn from_url(url: &str) -> Result<Self, BlobError> {
-        let invalid = || BlobError::Invalid(format!("--bucket {url:?} is not s3://name or s3://name/prefix"));
-        let path = url.strip_prefix("s3://").ok_or_else(invalid)?;
-        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
-        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        if bucket.is_empty() || !(prefix.is_empty() || check_key(prefix).is_ok()) {
-            return Err(invalid());
-        }
-        Ok(Self { prefix: prefix.to_owned(), ..Self::new(bucket) })
-    }
 }
 
 impl fmt::Debug for S3Options {
@@ -415,18 +403,6 @@ fn millis(at: Option<DateTime>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_name_bucket_and_prefix() {
-        let read = |url| S3Options::from_url(url).map(|o| (o.bucket, o.prefix));
-        let pair = |a: &str, b: &str| Ok((a.to_owned(), b.to_owned()));
-        assert_eq!(read("s3://data"), pair("data", ""));
-        assert_eq!(read("s3://data/"), pair("data", ""));
-        assert_eq!(read("s3://data/cells/one/"), pair("data", "cells/one"));
-        for bad in ["data", "s3://", "s3:///x", "s3://b/../x", "s3://b//x", "https://b"] {
-            assert!(matches!(read(bad), Err(BlobError::Invalid(text)) if text.contains("--bucket")), "{bad}");
-        }
-    }
 
     #[test]
     fn secrets_are_not_shown() {
