@@ -2,6 +2,8 @@
 //!
 //! Loopback only: whoever reaches it may read it.
 
+pub mod ask;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,17 +17,20 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::cost::CostMeter;
+
 /// What the admin listener tells.
 #[derive(Debug)]
 pub struct Admin {
     registry: Registry,
+    cost: Arc<CostMeter>,
     ready: AtomicBool,
 }
 
 impl Admin {
     /// Tells what is in the registry; not ready yet.
-    pub fn new(registry: Registry) -> Arc<Self> {
-        Arc::new(Self { registry, ready: AtomicBool::new(false) })
+    pub fn new(registry: Registry, cost: Arc<CostMeter>) -> Arc<Self> {
+        Arc::new(Self { registry, cost, ready: AtomicBool::new(false) })
     }
 
     /// Says whether clients may be sent here.
@@ -40,6 +45,7 @@ impl Admin {
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))
+            .route("/cost", get(cost))
             .with_state(self);
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {
@@ -54,7 +60,11 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 async fn index() -> &'static str {
-    "StreamHouse admin\n/live     200 while the process runs\n/ready    200 while it takes clients\n/metrics  Prometheus text\n"
+    "StreamHouse admin\n/live     200 while the process runs\n/ready    200 while it takes clients\n/metrics  Prometheus text\n/cost     requests, bytes and money\n"
+}
+
+async fn cost(State(admin): State<Arc<Admin>>) -> String {
+    admin.cost.table()
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {

@@ -15,7 +15,7 @@ use metadata::metrics::JournalMetrics;
 use metadata::model::ids::NodeId;
 use metadata::state::FEATURE_LEVEL;
 use prometheus_client::registry::Registry;
-use storage::blob::BlobStore;
+use storage::blob::purpose::{Purpose, Stores};
 use storage::cache::tail::TailCache;
 use storage::metrics::StorageMetrics;
 use storage::reader::{Reader, ReaderParts};
@@ -28,6 +28,7 @@ use crate::admin::{self, Admin};
 use crate::claim;
 use crate::coordinator::groups::Groups;
 use crate::coordinator::options::GroupOptions;
+use crate::cost::CostMeter;
 use crate::dispatch::Dispatch;
 use crate::fetch::session::FetchSessions;
 use crate::limits;
@@ -120,11 +121,14 @@ impl App {
         let mut registry = Registry::default();
         let metrics = Arc::new(Metrics::new(&mut registry));
         let storage_metrics = StorageMetrics::register(&mut registry);
-        let blobs = store::open(&options, &mut registry).await?;
-        let (metadata, cluster_id) = start_metadata(&options, &advertised, &blobs, &mut registry).await?;
-        let (services, upkeep) = assemble(options, metadata, &blobs, storage_metrics, metrics)?;
+        let (stores, blob_metrics) = store::open(&options, &mut registry).await?;
+        let (metadata, cluster_id) = start_metadata(&options, &advertised, &stores, &mut registry).await?;
+        let prices = options.cost.prices(options.bucket.is_some())?;
+        let writer_metrics = storage_metrics.writer.clone();
+        let cost = CostMeter::register(&mut registry, prices, blob_metrics, writer_metrics, metadata.clone());
+        let (services, upkeep) = assemble(options, metadata, &stores, storage_metrics, metrics)?;
         let shared = Arc::new(network(&services));
-        let admin = Admin::new(registry);
+        let admin = Admin::new(registry, cost);
         let admin_stop = CancellationToken::new();
         tokio::spawn(Arc::clone(&admin).serve(admin_listener, admin_stop.clone()));
         let listening = tokio::spawn(listener.run(Arc::clone(&shared)));
@@ -199,19 +203,20 @@ fn advertised(options: &Options, bound: SocketAddr) -> Result<(String, u16), App
 async fn start_metadata(
     options: &Options,
     advertised: &(String, u16),
-    blobs: &Arc<dyn BlobStore>,
+    stores: &Stores,
     registry: &mut Registry,
 ) -> Result<(Metadata, String), AppError> {
     let folder = |error: std::io::Error| AppError::Data {
         folder: options.data.display().to_string(),
         reason: error.to_string(),
     };
+    let bucket = stores.for_purpose(Purpose::Upkeep);
     if !options.data.exists() {
-        claim::check_unowned(blobs).await?; // before a folder is made that would be of no use
+        claim::check_unowned(&bucket).await?; // before a folder is made that would be of no use
     }
     std::fs::create_dir_all(&options.data).map_err(folder)?;
     let journal = Arc::new(SqliteJournal::open(&options.data)?);
-    claim::check_fresh(blobs, &*journal).await?;
+    claim::check_fresh(&bucket, &*journal).await?;
     let session = OpenSession {
         node: NodeId(options.node_id),
         listeners: vec![AdvertisedListener { name: LISTENER.into(), host: advertised.0.clone(), port: advertised.1 }],
@@ -223,7 +228,7 @@ async fn start_metadata(
     };
     let metadata = Metadata::start(MetadataParts {
         journal,
-        snapshots: Arc::new(BucketSnapshots::new(Arc::clone(blobs))),
+        snapshots: Arc::new(BucketSnapshots::new(stores.for_purpose(Purpose::Snapshot))),
         clock: Arc::new(SystemClock),
         session,
         options: options.metadata.clone(),
@@ -231,7 +236,7 @@ async fn start_metadata(
     })
     .await?;
     let cluster_id = metadata.read(|state| state.cluster_id().to_owned());
-    claim::claim(blobs, &cluster_id).await?;
+    claim::claim(&bucket, &cluster_id).await?;
     Ok((metadata, cluster_id))
 }
 
@@ -251,7 +256,7 @@ fn cluster_id() -> String {
 fn assemble(
     options: Options,
     metadata: Metadata,
-    blobs: &Arc<dyn BlobStore>,
+    stores: &Stores,
     storage_metrics: StorageMetrics,
     metrics: Arc<Metrics>,
 ) -> Result<(Arc<Services>, Upkeep), AppError> {
@@ -260,7 +265,7 @@ fn assemble(
     let reader_options = options.storage.reader();
     let tail = Arc::new(TailCache::new(reader_options.tail_bytes, storage_metrics.tail.clone()));
     let writer = Writer::start(WriterParts {
-        blobs: Arc::clone(blobs),
+        blobs: stores.for_purpose(Purpose::Produce),
         metadata: metadata.clone(),
         tail: Arc::clone(&tail),
         clock: clock.clone(),
@@ -268,7 +273,7 @@ fn assemble(
         options: options.storage.writer(options.bucket.is_none())?,
     });
     let reader = Reader::new(ReaderParts {
-        blobs: Arc::clone(blobs),
+        lanes: stores.for_readers(),
         metadata: metadata.clone(),
         tail,
         metrics: storage_metrics.clone(),
@@ -276,7 +281,7 @@ fn assemble(
     });
     let settings = Arc::clone(&kafka);
     let upkeep = Upkeep::start(UpkeepParts {
-        blobs: Arc::clone(blobs),
+        blobs: stores.for_purpose(Purpose::Upkeep),
         metadata: metadata.clone(),
         writer: writer.clone(),
         clock: clock.clone(),

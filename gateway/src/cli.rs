@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::options::Options;
 use crate::options::load::{OptionsError, documented, load};
@@ -61,6 +61,20 @@ pub struct Cli {
     /// Print every option with its meaning and default, and exit
     #[arg(long)]
     pub list_options: bool,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does besides serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Show what a running gateway asks of its bucket, and what that costs
+    Cost {
+        /// Address of its admin listener
+        #[arg(long, env = "STREAMHOUSE_ADMIN", value_name = "HOST:PORT", default_value = "127.0.0.1:9464")]
+        admin: String,
+    },
 }
 
 const AFTER_HELP: &str = "\

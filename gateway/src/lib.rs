@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cluster;
 pub mod context;
 pub mod coordinator;
+pub mod cost;
 pub mod dispatch;
 pub mod fetch;
 pub mod limits;

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use gateway::admin::ask::ask;
 use gateway::app::App;
-use gateway::cli::{Cli, list_options};
+use gateway::cli::{Cli, Command, list_options};
 use gateway::options::{LogFormat, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
     if cli.list_options {
         print!("{}", list_options());
         return ExitCode::SUCCESS;
+    }
+    if let Some(Command::Cost { admin }) = &cli.command {
+        return show(admin, "/cost");
     }
     let options = match cli.options() {
         Ok(options) => options,
@@ -42,6 +46,20 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(run(options))
+}
+
+/// Prints what a running gateway tells at its admin listener.
+fn show(admin: &str, path: &str) -> ExitCode {
+    match ask(admin, path) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("streamhouse: no gateway answers at {admin}: {error}; --admin says where its admin listener is");
+            ExitCode::from(EXIT_START)
+        }
+    }
 }
 
 async fn run(options: Options) -> ExitCode {

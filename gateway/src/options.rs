@@ -3,6 +3,7 @@
 //! The options of a part live beside that part and are sections here. [`Options::validate`] is the one place where values
 //! are judged; nothing is opened before it has agreed.
 
+pub mod cost;
 pub mod kafka;
 pub mod load;
 pub mod storage;
@@ -16,6 +17,7 @@ use metadata::options::MetadataOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::cost::CostSection;
 use self::load::OptionsError;
 use self::storage::StorageSection;
 
@@ -51,6 +53,8 @@ pub struct Options {
     pub kafka: BTreeMap<String, String>,
     /// How segments are cut, what is cached, when upkeep runs.
     pub storage: StorageSection,
+    /// What the bucket asks for.
+    pub cost: CostSection,
     /// The journal, its appender and snapshots.
     pub metadata: MetadataOptions,
 }
@@ -82,6 +86,7 @@ impl Default for Options {
             log: "info".into(),
             kafka: BTreeMap::new(),
             storage: StorageSection::default(),
+            cost: CostSection::default(),
             metadata: MetadataOptions::default(),
         }
     }
@@ -120,6 +125,7 @@ impl Options {
             }
             _ => return Err(wrong("journal", "must be `sqlite`")),
         }
+        self.cost.prices(self.bucket.is_some())?;
         self.storage.writer(self.bucket.is_none())?;
         if let Some(problem) = self.metadata.problem() {
             return Err(wrong("metadata", &problem));

@@ -9,6 +9,7 @@ pub mod lanes;
 pub mod local;
 pub mod measured;
 pub mod memory;
+pub mod purpose;
 pub mod retry;
 pub mod s3;
 

@@ -89,23 +89,13 @@ pub struct ReaderOptions {
     pub tail_bytes: usize,
     /// Bytes of blocks read from the bucket kept in memory (`cache.blocks`).
     pub block_bytes: usize,
-    /// GETs in flight at once (`gets.max`).
-    pub gets_max: usize,
-    /// Bytes of GETs in flight at once (`gets.memory`).
-    pub gets_bytes: usize,
     /// A read of the bucket is given up after this long (`fetch.deadline`).
     pub deadline: Duration,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self {
-            tail_bytes: 128 << 20,
-            block_bytes: 128 << 20,
-            gets_max: 256,
-            gets_bytes: 256 << 20,
-            deadline: Duration::from_secs(20),
-        }
+        Self { tail_bytes: 128 << 20, block_bytes: 128 << 20, deadline: Duration::from_secs(20) }
     }
 }
 

@@ -25,7 +25,8 @@ use self::assemble::{Assembled, assemble};
 use self::fetch::Fetcher;
 use self::locate::{Located, locate};
 use self::prefetch::{Prefetch, ahead};
-use crate::blob::{BlobError, BlobStore};
+use crate::blob::BlobError;
+use crate::blob::lanes::ReadLanes;
 use crate::cache::tail::TailCache;
 use crate::error::ReadError;
 use crate::metrics::StorageMetrics;
@@ -35,7 +36,7 @@ use crate::options::ReaderOptions;
 #[derive(Debug)]
 pub struct ReaderParts {
     /// Where the bytes are.
-    pub blobs: Arc<dyn BlobStore>,
+    pub lanes: ReadLanes,
     /// Where the index is.
     pub metadata: Metadata,
     /// The newest bytes; the writer's too.
@@ -90,8 +91,8 @@ impl ReadResult {
 impl Reader {
     /// A reader with its own block cache.
     pub fn new(parts: ReaderParts) -> Self {
-        let ReaderParts { blobs, metadata, tail, metrics, options } = parts;
-        let fetcher = Arc::new(Fetcher::new(blobs, tail, metrics, options));
+        let ReaderParts { lanes, metadata, tail, metrics, options } = parts;
+        let fetcher = Arc::new(Fetcher::new(lanes, tail, metrics, options));
         Self { metadata, fetcher, prefetch: Arc::new(Prefetch::new()) }
     }
 

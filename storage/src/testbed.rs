@@ -17,6 +17,7 @@ use metadata::model::ids::{TopicId, TopicPartition};
 use metadata::model::offset::Offset;
 use metadata::snapshot::MemorySnapshots;
 
+use crate::blob::lanes::{Lane, LanePermits, LanesOptions, ReadLanes};
 use crate::blob::memory::MemoryStore;
 use crate::blob::{BlobError, BlobStore, ObjectMeta, Payload};
 use crate::cache::tail::TailCache;
@@ -257,9 +258,14 @@ impl Bed {
 
     /// A reader with empty caches.
     pub fn cold_reader_with(&self, options: ReaderOptions) -> Reader {
+        self.cold_reader_by(options, self.world.lanes(&LanesOptions::default()))
+    }
+
+    /// A reader with empty caches on lanes of its own.
+    pub fn cold_reader_by(&self, options: ReaderOptions, lanes: ReadLanes) -> Reader {
         let metrics = StorageMetrics::unregistered();
         Reader::new(ReaderParts {
-            blobs: Arc::clone(&self.world.stage) as _,
+            lanes,
             metadata: self.metadata.clone(),
             tail: Arc::new(TailCache::new(0, metrics.tail.clone())),
             metrics,
@@ -287,6 +293,12 @@ impl Bed {
 }
 
 impl World {
+    /// Lanes into the bucket.
+    pub fn lanes(&self, options: &LanesOptions) -> ReadLanes {
+        let lane = |options| Arc::new(Lane::new(Arc::clone(&self.stage) as _, LanePermits::new(options)));
+        ReadLanes { tail: lane(options.hot), catch_up: lane(options.cold) }
+    }
+
     /// A gateway of this world.
     pub async fn gateway(&self, node: i32, options: WriterOptions) -> Bed {
         let snapshots = Arc::new(MemorySnapshots::default());
@@ -304,7 +316,7 @@ impl World {
             options,
         });
         let reader = Reader::new(ReaderParts {
-            blobs: Arc::clone(&self.stage) as _,
+            lanes: self.lanes(&LanesOptions::default()),
             metadata: metadata.clone(),
             tail: Arc::clone(&tail),
             metrics: metrics.clone(),

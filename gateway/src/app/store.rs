@@ -5,8 +5,9 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use storage::blob::BlobStore;
 use storage::blob::local::LocalStore;
-use storage::blob::measured::{BlobMetrics, Measured};
-use storage::blob::retry::{Retry, RetryOptions};
+use storage::blob::measured::{BlobMetrics, Measured, Meter};
+use storage::blob::purpose::{Purpose, Stores};
+use storage::blob::retry::RetryOptions;
 use storage::blob::s3::{S3Options, S3Store};
 
 use super::AppError;
@@ -16,15 +17,19 @@ use crate::options::Options;
 const OBJECTS: &str = "objects";
 
 /// Opens and checks it. Counters stand inside the retries, so that every request is counted and paid for.
-pub async fn open(options: &Options, registry: &mut Registry) -> Result<Arc<dyn BlobStore>, AppError> {
+pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores, BlobMetrics), AppError> {
     let metrics = BlobMetrics::default();
     metrics.register(registry);
-    let (inner, name): (Arc<dyn BlobStore>, _) = match options.bucket_url()? {
+    let lanes = options.storage.lanes();
+    let retry = RetryOptions::default();
+    let stores = match options.bucket_url()? {
         None => {
             let folder = options.data.join(OBJECTS);
             let place = format!("the folder {} (--data)", folder.display());
             let store = LocalStore::open(folder).await.map_err(|source| AppError::Store { place, source })?;
-            (Arc::new(store), "local")
+            let store: Arc<dyn BlobStore> = Arc::new(store);
+            let measured = |purpose| Measured::new(Arc::clone(&store), Meter::new(metrics.clone(), "local", purpose));
+            Stores::new(&lanes, &retry, |purpose| Arc::new(measured(purpose)))
         }
         Some(url) => {
             let place = format!("the bucket {} (--bucket)", options.bucket.as_deref().unwrap_or_default());
@@ -32,10 +37,11 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<Arc<dyn 
             s3.prefix = url.prefix;
             s3.endpoint.clone_from(&options.endpoint);
             s3.region.clone_from(&options.region);
-            let store = S3Store::open(s3).await.map_err(|source| AppError::Store { place, source })?;
-            (Arc::new(store), "s3")
+            let meter = |purpose| Meter::new(metrics.clone(), "s3", purpose);
+            let opened = S3Store::open_metered(s3, meter(Purpose::Upkeep)).await;
+            let store = opened.map_err(|source| AppError::Store { place, source })?;
+            Stores::new(&lanes, &retry, |purpose| Arc::new(store.metered(meter(purpose))))
         }
     };
-    let measured: Arc<dyn BlobStore> = Arc::new(Measured::new(inner, name, metrics));
-    Ok(Arc::new(Retry::new(measured, RetryOptions::default())))
+    Ok((stores, metrics))
 }

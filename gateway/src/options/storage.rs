@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use storage::blob::lanes::LanesOptions;
 use storage::options::{Profile, ReaderOptions, UpkeepOptions, WriterOptions};
 
 use super::kafka::KafkaSettings;
@@ -31,8 +32,12 @@ pub struct StorageSection {
     pub tail_cache_bytes: u64,
     /// Bytes of older blocks kept in memory for readers.
     pub block_cache_bytes: u64,
-    /// GETs side by side, at most.
-    pub gets_max: u32,
+    /// Requests side by side of readers near the end of their logs, at most; the writer and the journal have as many each.
+    pub hot_requests_max: u32,
+    /// GETs side by side of readers that lag behind, at most.
+    pub catch_up_requests_max: u32,
+    /// Requests side by side of merge, compaction, sweep and snapshots together, at most.
+    pub upkeep_requests_max: u32,
     /// How often retention is applied, ms.
     pub retention_interval_ms: u64,
     /// How often objects that nothing refers to are deleted, ms.
@@ -45,6 +50,7 @@ impl Default for StorageSection {
     fn default() -> Self {
         let (writer, reader, upkeep) =
             (WriterOptions::of(Profile::Balanced), ReaderOptions::default(), UpkeepOptions::default());
+        let lanes = LanesOptions::default();
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         Self {
             profile: "balanced".into(),
@@ -56,7 +62,9 @@ impl Default for StorageSection {
             write_deadline_ms: u32::try_from(ms(writer.deadline)).unwrap_or(u32::MAX),
             tail_cache_bytes: reader.tail_bytes as u64,
             block_cache_bytes: reader.block_bytes as u64,
-            gets_max: u32::try_from(reader.gets_max).unwrap_or(u32::MAX),
+            hot_requests_max: u32::try_from(lanes.hot.requests).unwrap_or(u32::MAX),
+            catch_up_requests_max: u32::try_from(lanes.cold.requests).unwrap_or(u32::MAX),
+            upkeep_requests_max: u32::try_from(lanes.upkeep.requests).unwrap_or(u32::MAX),
             retention_interval_ms: ms(upkeep.retain_every),
             sweep_interval_ms: ms(upkeep.sweep_every),
             sweep_grace_ms: ms(upkeep.grace),
@@ -96,9 +104,17 @@ impl StorageSection {
         ReaderOptions {
             tail_bytes: usize::try_from(self.tail_cache_bytes).unwrap_or(usize::MAX),
             block_bytes: usize::try_from(self.block_cache_bytes).unwrap_or(usize::MAX),
-            gets_max: self.gets_max.max(1) as usize,
             ..ReaderOptions::default()
         }
+    }
+
+    /// How much may be on its way to and from the bucket.
+    pub fn lanes(&self) -> LanesOptions {
+        let mut lanes = LanesOptions::default();
+        lanes.hot.requests = self.hot_requests_max as usize;
+        lanes.cold.requests = self.catch_up_requests_max as usize;
+        lanes.upkeep.requests = self.upkeep_requests_max as usize;
+        lanes
     }
 
     /// When upkeep runs and how long state is kept.

@@ -1,4 +1,4 @@
-//! Three lanes into one store, each with permits of its own: what is slow in one cannot stop what is urgent in another.
+//! Lanes into one store, each with permits of its own: what is slow in one cannot stop what is urgent in another.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,68 +18,59 @@ pub struct LaneOptions {
     pub bytes: usize,
 }
 
-/// The three lanes.
+/// The lanes of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LanesOptions {
-    /// Uploads of the writer and reads near the end of a log; default 128 requests, 512 MiB.
+    /// Uploads of the writer, the journal, and reads near the end of a log, each by itself; default 256 requests, 256 MiB.
     pub hot: LaneOptions,
-    /// Reads of lagging consumers; default 64 requests, 256 MiB.
+    /// Reads of lagging consumers; default 64 requests, 128 MiB.
     pub cold: LaneOptions,
-    /// Merge, compaction, sweep, snapshots; default 8 requests, 64 MiB.
+    /// Merge, compaction, sweep, snapshots, all together; default 8 requests, 64 MiB.
     pub upkeep: LaneOptions,
 }
 
 impl Default for LanesOptions {
     fn default() -> Self {
         Self {
-            hot: LaneOptions { requests: 128, bytes: 512 << 20 },
-            cold: LaneOptions { requests: 64, bytes: 256 << 20 },
+            hot: LaneOptions { requests: 256, bytes: 256 << 20 },
+            cold: LaneOptions { requests: 64, bytes: 128 << 20 },
             upkeep: LaneOptions { requests: 8, bytes: 64 << 20 },
         }
     }
 }
 
-/// The same store three times.
+/// The two lanes of readers.
 #[derive(Debug, Clone)]
-pub struct Lanes {
-    /// Uploads of the writer and reads near the end of a log.
-    pub hot: Arc<Lane>,
+pub struct ReadLanes {
+    /// Reads near the end of a log.
+    pub tail: Arc<Lane>,
     /// Reads of lagging consumers.
-    pub cold: Arc<Lane>,
-    /// Merge, compaction, sweep, snapshots.
-    pub upkeep: Arc<Lane>,
-}
-
-impl Lanes {
-    /// Splits `inner`.
-    pub fn new(inner: &Arc<dyn BlobStore>, options: &LanesOptions) -> Self {
-        let lane = |options| Arc::new(Lane::new(Arc::clone(inner), options));
-        Self { hot: lane(options.hot), cold: lane(options.cold), upkeep: lane(options.upkeep) }
-    }
+    pub catch_up: Arc<Lane>,
 }
 
 /// Bytes are counted in these, so that any sum fits a semaphore.
 const BYTES_UNIT: usize = 1024;
 
-/// A store that lets only so much through at once; the rest waits in order of arrival.
+/// What may be under way at once in a lane; shared by all stores of it.
 #[derive(Debug)]
-pub struct Lane {
-    inner: Arc<dyn BlobStore>,
+pub struct LanePermits {
     requests: Semaphore,
+    requests_max: usize,
     bytes: Semaphore,
     bytes_max: u32,
 }
 
-impl Lane {
-    /// Wraps `inner`. A lane of no requests would stand still: at least one passes.
-    pub fn new(inner: Arc<dyn BlobStore>, options: LaneOptions) -> Self {
+impl LanePermits {
+    /// A lane of no requests would stand still: at least one passes.
+    pub fn new(options: LaneOptions) -> Arc<Self> {
         let bytes_max = u32::try_from((options.bytes / BYTES_UNIT).max(1)).unwrap_or(u32::MAX);
-        Self {
-            inner,
-            requests: Semaphore::new(options.requests.clamp(1, Semaphore::MAX_PERMITS)),
+        let requests_max = options.requests.clamp(1, Semaphore::MAX_PERMITS);
+        Arc::new(Self {
+            requests: Semaphore::new(requests_max),
+            requests_max,
             bytes: Semaphore::new(bytes_max as usize),
             bytes_max,
-        }
+        })
     }
 
     async fn enter(&self, bytes: u64) -> (SemaphorePermit<'_>, SemaphorePermit<'_>) {
@@ -88,6 +79,33 @@ impl Lane {
         // Bytes first: who waits for many bytes holds up no smaller request that is already through.
         let bytes = self.bytes.acquire_many(units).await.expect(never);
         (bytes, self.requests.acquire().await.expect(never))
+    }
+}
+
+/// A store that lets only so much through at once; the rest waits in order of arrival.
+///
+/// Stands before the retries: a request keeps its permits while it waits to be tried again, so a store that is away is not
+/// stormed by all who wait.
+#[derive(Debug)]
+pub struct Lane {
+    inner: Arc<dyn BlobStore>,
+    permits: Arc<LanePermits>,
+}
+
+impl Lane {
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn BlobStore>, permits: Arc<LanePermits>) -> Self {
+        Self { inner, permits }
+    }
+
+    /// Whether more than half of the lane is free: what no one waits for may then pass too.
+    pub fn is_half_free(&self) -> bool {
+        let LanePermits { requests, requests_max, bytes, bytes_max } = &*self.permits;
+        requests.available_permits() * 2 > *requests_max && bytes.available_permits() * 2 > *bytes_max as usize
+    }
+
+    async fn enter(&self, bytes: u64) -> (SemaphorePermit<'_>, SemaphorePermit<'_>) {
+        self.permits.enter(bytes).await
     }
 }
 
@@ -136,7 +154,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::future::join_all;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::blob::contract;
@@ -152,13 +170,13 @@ mod tests {
     #[tokio::test]
     async fn keeps_the_contract() {
         let inner: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
-        contract::all(&*Lanes::new(&inner, &LanesOptions::default()).upkeep).await;
+        contract::all(&Lane::new(inner, LanePermits::new(LanesOptions::default().upkeep))).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_requests_and_bytes_than_allowed_pass_at_once() {
         let elapsed = async |options, size: usize| {
-            let lane = Lane::new(slow(100), options);
+            let lane = Lane::new(slow(100), LanePermits::new(options));
             let start = Instant::now();
             let keys: Vec<_> = (0..12).map(|i| format!("k{i}")).collect();
             join_all(keys.iter().map(|key| lane.put(key, Payload::from(vec![0; size])))).await;
@@ -170,16 +188,20 @@ mod tests {
         assert_eq!(elapsed(LaneOptions { requests: 99, bytes: 6 << 10 }, 10 << 10).await, 1200);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_full_lane_does_not_stop_another() {
-        let options = LaneOptions { requests: 1, bytes: 1 << 20 };
-        let lanes = Lanes::new(&slow(1000), &LanesOptions { hot: options, cold: options, upkeep: options });
-        let cold = Arc::clone(&lanes.cold);
-        let lagging = tokio::spawn(async move { join_all((0..50).map(|_| cold.head("k"))).await.len() });
-        tokio::task::yield_now().await;
-        let hot = timeout(Duration::from_millis(1001), lanes.hot.put("k", Payload::default())).await;
-        assert_eq!(hot, Ok(Ok(())));
-        assert!(!lagging.is_finished());
-        assert_eq!(lagging.await.unwrap(), 50);
+    #[tokio::test]
+    async fn a_lane_says_when_it_is_half_full() {
+        let lane = Lane::new(slow(0), LanePermits::new(LaneOptions { requests: 4, bytes: 10 << 10 }));
+        assert!(lane.is_half_free());
+        let one = lane.enter(4 << 10).await;
+        assert!(lane.is_half_free());
+        let two = lane.enter(0).await;
+        assert!(!lane.is_half_free(), "by requests");
+        drop(two);
+        assert!(lane.is_half_free());
+        let two = lane.enter(1 << 10).await;
+        drop(one);
+        let one = lane.enter(4 << 10).await;
+        assert!(!lane.is_half_free(), "by bytes");
+        drop((one, two));
     }
 }

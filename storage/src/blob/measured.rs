@@ -1,8 +1,10 @@
-//! Counts what goes to a store and how long it takes. Placed below `retry` it sees single requests, which is what a bucket bills.
+//! Counts what goes to a store, what for, and how long it takes. Placed below `retry` it sees single requests, which is what a
+//! bucket bills.
 
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,19 +16,65 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
+use super::purpose::Purpose;
 use super::{BlobError, BlobStore, ObjectMeta, Operation, Payload};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OperationLabels {
     store: &'static str,
     operation: &'static str,
+    purpose: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     store: &'static str,
     operation: &'static str,
+    purpose: &'static str,
     outcome: &'static str,
+}
+
+/// Requests, and payload bytes of those that succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Requests that were begun, however they ended.
+    pub requests: u64,
+    /// Payload, bytes.
+    pub bytes: u64,
+}
+
+/// What was asked of a store so far, by operation and purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Usage([[Tally; Purpose::ALL.len()]; Operation::ALL.len()]);
+
+impl Usage {
+    /// One cell.
+    pub fn get(&self, operation: Operation, purpose: Purpose) -> Tally {
+        self.0[operation.index()][purpose.index()]
+    }
+
+    /// What was asked after `earlier`, which is an earlier state of the same counts.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        for (cell, then) in since.0.as_flattened_mut().iter_mut().zip(earlier.0.as_flattened()) {
+            cell.requests = cell.requests.saturating_sub(then.requests);
+            cell.bytes = cell.bytes.saturating_sub(then.bytes);
+        }
+        since
+    }
+
+    /// Adds to one cell.
+    pub fn add(&mut self, operation: Operation, purpose: Purpose, tally: Tally) {
+        let cell = &mut self.0[operation.index()][purpose.index()];
+        cell.requests += tally.requests;
+        cell.bytes += tally.bytes;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    requests: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// The numbers, shared by all measured stores of a process.
@@ -36,6 +84,8 @@ pub struct BlobMetrics {
     bytes: Family<OperationLabels, Counter>,
     in_flight: Family<OperationLabels, Gauge>,
     duration: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    /// The same as `requests` and `bytes`, to be reckoned with.
+    counted: Arc<[[Counted; Purpose::ALL.len()]; Operation::ALL.len()]>,
 }
 
 impl Default for BlobMetrics {
@@ -45,6 +95,7 @@ impl Default for BlobMetrics {
             bytes: Family::default(),
             in_flight: Family::default(),
             duration: Family::new_with_constructor(duration_buckets),
+            counted: Arc::default(),
         }
     }
 }
@@ -75,48 +126,92 @@ impl BlobMetrics {
     }
 
     /// Requests of `operation` that ended as `outcome` says: `ok`, `dropped` or a [`BlobError::name`].
-    pub fn requests(&self, store: &'static str, operation: Operation, outcome: &'static str) -> u64 {
-        self.requests.get_or_create(&OutcomeLabels { store, operation: operation.name(), outcome }).get()
+    pub fn requests(&self, store: &'static str, operation: Operation, purpose: Purpose, outcome: &'static str) -> u64 {
+        let (operation, purpose) = (operation.name(), purpose.name());
+        self.requests.get_or_create(&OutcomeLabels { store, operation, purpose, outcome }).get()
     }
 
     /// Payload bytes of `operation`.
-    pub fn bytes(&self, store: &'static str, operation: Operation) -> u64 {
-        self.bytes.get_or_create(&OperationLabels { store, operation: operation.name() }).get()
+    pub fn bytes(&self, store: &'static str, operation: Operation, purpose: Purpose) -> u64 {
+        let (operation, purpose) = (operation.name(), purpose.name());
+        self.bytes.get_or_create(&OperationLabels { store, operation, purpose }).get()
     }
 }
 
-/// A store whose requests are counted.
-#[derive(Debug)]
-pub struct Measured {
-    inner: Arc<dyn BlobStore>,
-    store: &'static str,
+impl BlobMetrics {
+    /// Everything so far.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        for (operation, purpose) in Operation::ALL.iter().flat_map(|&o| Purpose::ALL.map(|p| (o, p))) {
+            let counted = self.counted(operation, purpose);
+            let (requests, bytes) = (counted.requests.load(Ordering::Relaxed), counted.bytes.load(Ordering::Relaxed));
+            usage.add(operation, purpose, Tally { requests, bytes });
+        }
+        usage
+    }
+
+    fn counted(&self, operation: Operation, purpose: Purpose) -> &Counted {
+        &self.counted[operation.index()][purpose.index()]
+    }
+}
+
+/// Counts requests for one purpose. A store whose one call may be several requests holds one itself; for the others
+/// [`Measured`] does.
+#[derive(Debug, Clone)]
+pub struct Meter {
     metrics: BlobMetrics,
+    store: &'static str,
+    purpose: Purpose,
 }
 
-impl Measured {
-    /// Wraps `inner`; `store` is the label to count it under.
-    pub fn new(inner: Arc<dyn BlobStore>, store: &'static str, metrics: BlobMetrics) -> Self {
-        Self { inner, store, metrics }
+impl Meter {
+    /// Counts into `metrics`; `store` is the label to count it under.
+    pub fn new(metrics: BlobMetrics, store: &'static str, purpose: Purpose) -> Self {
+        Self { metrics, store, purpose }
     }
 
-    async fn measure<T>(
+    /// Counts for no one.
+    pub fn unobserved() -> Self {
+        Self::new(BlobMetrics::default(), "unobserved", Purpose::Upkeep)
+    }
+
+    /// Makes one request and counts it, also if it is dropped; `bytes` tells the payload of its answer.
+    pub async fn request<T>(
         &self,
         operation: Operation,
         request: impl Future<Output = Result<T, BlobError>>,
         bytes: impl FnOnce(&T) -> u64,
     ) -> Result<T, BlobError> {
-        let labels = OperationLabels { store: self.store, operation: operation.name() };
+        let labels = OperationLabels { store: self.store, operation: operation.name(), purpose: self.purpose.name() };
+        let counted = self.metrics.counted(operation, self.purpose);
+        counted.requests.fetch_add(1, Ordering::Relaxed);
         let mut under_way = UnderWay { metrics: &self.metrics, labels, outcome: "dropped", start: Instant::now() };
         self.metrics.in_flight.get_or_create(&under_way.labels).inc();
         let answer = request.await;
         under_way.outcome = match &answer {
             Ok(value) => {
-                self.metrics.bytes.get_or_create(&under_way.labels).inc_by(bytes(value));
+                let bytes = bytes(value);
+                counted.bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.metrics.bytes.get_or_create(&under_way.labels).inc_by(bytes);
                 "ok"
             }
             Err(error) => error.name(),
         };
         answer
+    }
+}
+
+/// A store whose calls are counted, each as one request.
+#[derive(Debug)]
+pub struct Measured {
+    inner: Arc<dyn BlobStore>,
+    meter: Meter,
+}
+
+impl Measured {
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn BlobStore>, meter: Meter) -> Self {
+        Self { inner, meter }
     }
 }
 
@@ -130,9 +225,9 @@ struct UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let OperationLabels { store, operation } = self.labels;
+        let OperationLabels { store, operation, purpose } = self.labels;
         self.metrics.in_flight.get_or_create(&self.labels).dec();
-        self.metrics.requests.get_or_create(&OutcomeLabels { store, operation, outcome: self.outcome }).inc();
+        self.metrics.requests.get_or_create(&OutcomeLabels { store, operation, purpose, outcome: self.outcome }).inc();
         if self.outcome != "dropped" {
             self.metrics.duration.get_or_create(&self.labels).observe(self.start.elapsed().as_secs_f64());
         }
@@ -144,32 +239,32 @@ impl Drop for UnderWay<'_> {
 impl BlobStore for Measured {
     async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
         let size = payload.len();
-        self.measure(Operation::Put, self.inner.put(key, payload), |()| size).await
+        self.meter.request(Operation::Put, self.inner.put(key, payload), |()| size).await
     }
 
     async fn put_new(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
         let size = payload.len();
-        self.measure(Operation::PutNew, self.inner.put_new(key, payload), |()| size).await
+        self.meter.request(Operation::PutNew, self.inner.put_new(key, payload), |()| size).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, BlobError> {
-        self.measure(Operation::GetRange, self.inner.get_range(key, range), |bytes| bytes.len() as u64).await
+        self.meter.request(Operation::GetRange, self.inner.get_range(key, range), |bytes| bytes.len() as u64).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, BlobError> {
-        self.measure(Operation::Get, self.inner.get(key), |bytes| bytes.len() as u64).await
+        self.meter.request(Operation::Get, self.inner.get(key), |bytes| bytes.len() as u64).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, BlobError> {
-        self.measure(Operation::Head, self.inner.head(key), |_| 0).await
+        self.meter.request(Operation::Head, self.inner.head(key), |_| 0).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>, BlobError> {
-        self.measure(Operation::List, self.inner.list(prefix, after, limit), |_| 0).await
+        self.meter.request(Operation::List, self.inner.list(prefix, after, limit), |_| 0).await
     }
 
     async fn delete_many(&self, keys: &[String]) -> Result<Vec<(String, BlobError)>, BlobError> {
-        self.measure(Operation::Delete, self.inner.delete_many(keys), |_| 0).await
+        self.meter.request(Operation::Delete, self.inner.delete_many(keys), |_| 0).await
     }
 }
 
@@ -181,30 +276,35 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_the_contract() {
-        let store = Measured::new(Arc::new(MemoryStore::new()), "memory", BlobMetrics::default());
+        let store = Measured::new(Arc::new(MemoryStore::new()), Meter::unobserved());
         contract::all(&store).await;
     }
 
     #[tokio::test]
-    async fn requests_bytes_and_times_are_counted_by_operation_and_outcome() {
+    async fn requests_bytes_and_times_are_counted_by_operation_purpose_and_outcome() {
         let metrics = BlobMetrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        let store = Measured::new(Arc::new(MemoryStore::new()), "memory", metrics.clone());
+        let meter = Meter::new(metrics.clone(), "memory", Purpose::Fetch);
+        let store = Measured::new(Arc::new(MemoryStore::new()), meter);
         store.put("k", Payload::from(&b"12345"[..])).await.unwrap();
         store.get_range("k", 1..4).await.unwrap();
         store.get("missing").await.unwrap_err();
         drop(store.head("k")); // never polled: not a request
-        assert_eq!(metrics.requests("memory", Operation::Put, "ok"), 1);
-        assert_eq!(metrics.bytes("memory", Operation::GetRange), 3);
-        assert_eq!(metrics.requests("memory", Operation::Get, "not_found"), 1);
+        assert_eq!(metrics.requests("memory", Operation::Put, Purpose::Fetch, "ok"), 1);
+        assert_eq!(metrics.bytes("memory", Operation::GetRange, Purpose::Fetch), 3);
+        assert_eq!(metrics.requests("memory", Operation::Get, Purpose::Fetch, "not_found"), 1);
+        let usage = metrics.usage();
+        assert_eq!(usage.get(Operation::Put, Purpose::Fetch), Tally { requests: 1, bytes: 5 });
+        assert_eq!(usage.get(Operation::Get, Purpose::Fetch), Tally { requests: 1, bytes: 0 });
+        assert_eq!(usage.get(Operation::Head, Purpose::Fetch), Tally::default());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
-            r#"streamhouse_blob_requests_total{store="memory",operation="put",outcome="ok"} 1"#,
-            r#"streamhouse_blob_payload_bytes_total{store="memory",operation="put"} 5"#,
-            r#"streamhouse_blob_requests_in_flight{store="memory",operation="put"} 0"#,
-            r#"streamhouse_blob_request_duration_seconds_count{store="memory",operation="put"} 1"#,
+            r#"streamhouse_blob_requests_total{store="memory",operation="put",purpose="fetch",outcome="ok"} 1"#,
+            r#"streamhouse_blob_payload_bytes_total{store="memory",operation="put",purpose="fetch"} 5"#,
+            r#"streamhouse_blob_requests_in_flight{store="memory",operation="put",purpose="fetch"} 0"#,
+            r#"streamhouse_blob_request_duration_seconds_count{store="memory",operation="put",purpose="fetch"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -36,6 +36,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use metadata::class::{Classify, ErrorClass};
 
+use super::measured::Meter;
 use super::{
     BlobError, BlobStore, GET_MAX_BYTES, ObjectMeta, Operation, Payload, check_key, check_prefix, check_range,
     check_size,
@@ -106,6 +107,7 @@ pub struct S3Store {
     /// Empty, or ends with a slash.
     prefix: String,
     request_timeout: Duration,
+    meter: Meter,
 }
 
 impl fmt::Debug for S3Store {
@@ -118,6 +120,11 @@ impl S3Store {
     /// Connects, and lists one object as proof that the bucket is there, reachable, and that the credentials are good.
     /// The error names the flag or variable to look at.
     pub async fn open(options: S3Options) -> Result<Self, BlobError> {
+        Self::open_metered(options, Meter::unobserved()).await
+    }
+
+    /// Like [`S3Store::open`]; every request from the first on is counted.
+    pub async fn open_metered(options: S3Options, meter: Meter) -> Result<Self, BlobError> {
         let base = load(&options).await;
         if let Some(provider) = base.credentials_provider() {
             let found = provider.provide_credentials().await;
@@ -141,11 +148,17 @@ impl S3Store {
             prefix: format!("{}{slash}", options.prefix),
             place: Place { bucket: options.bucket, endpoint },
             request_timeout: options.request_timeout,
+            meter,
         };
         match store.list("", None, 1).await {
             Ok(_) => Ok(store),
             Err(error) => Err(store.start_error(error)),
         }
+    }
+
+    /// The same store and connections, counted by another meter.
+    pub fn metered(&self, meter: Meter) -> Self {
+        Self { meter, ..self.clone() }
     }
 
     /// Says what to look at when the very first request fails.
@@ -167,13 +180,16 @@ impl S3Store {
         check_key(key).map(|()| format!("{}{key}", self.prefix))
     }
 
+    /// One request, in time and counted; `bytes` tells the payload of its answer.
     async fn within<T>(
         &self,
         operation: Operation,
         request: impl Future<Output = Result<T, BlobError>>,
+        bytes: impl FnOnce(&T) -> u64,
     ) -> Result<T, BlobError> {
         let timed_out = || BlobError::Timeout { operation, after: self.request_timeout };
-        tokio::time::timeout(self.request_timeout, request).await.unwrap_or_else(|_| Err(timed_out()))
+        let in_time = tokio::time::timeout(self.request_timeout, request);
+        self.meter.request(operation, async { in_time.await.unwrap_or_else(|_| Err(timed_out())) }, bytes).await
     }
 
     async fn upload(
@@ -183,14 +199,16 @@ impl S3Store {
         payload: Payload,
         condition: Option<&str>,
     ) -> Result<(), BlobError> {
+        let size = payload.len();
         let request = self.client.put_object().bucket(&self.place.bucket).key(self.key(key)?);
         let request = request
             .set_if_none_match(condition.map(str::to_owned))
-            .content_length(i64::try_from(payload.len()).map_err(|e| BlobError::Invalid(e.to_string()))?)
+            .content_length(i64::try_from(size).map_err(|e| BlobError::Invalid(e.to_string()))?)
             .body(body(payload))
             .customize()
             .disable_payload_signing();
-        self.within(operation, async { request.send().await.map(|_| ()).map_err(|e| self.place.error(key, e)) }).await
+        let send = async { request.send().await.map(|_| ()).map_err(|e| self.place.error(key, e)) };
+        self.within(operation, send, |()| size).await
     }
 
     /// One answer of the bucket, and whether there is more.
@@ -206,7 +224,7 @@ impl S3Store {
             .set_start_after(after.map(|after| format!("{}{after}", self.prefix)))
             .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
         let send = async { request.send().await.map_err(|e| self.place.error(prefix, e)) };
-        let answer = self.within(Operation::List, send).await?;
+        let answer = self.within(Operation::List, send, |_| 0).await?;
         let more = answer.is_truncated.unwrap_or_default();
         let found = answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
             let key = object.key?.strip_prefix(&self.prefix)?.to_owned();
@@ -225,7 +243,7 @@ impl S3Store {
         let request = self.client.delete_objects().bucket(&self.place.bucket);
         let request = request.delete(delete.build().map_err(invalid)?);
         let send = async { request.send().await.map_err(|e| self.place.error("", e)) };
-        let answer = self.within(Operation::Delete, send).await?;
+        let answer = self.within(Operation::Delete, send, |_| 0).await?;
         for error in answer.errors.unwrap_or_default() {
             let key = error.key.unwrap_or_default();
             let key = key.strip_prefix(&self.prefix).unwrap_or(&key).to_owned();
@@ -253,7 +271,7 @@ impl BlobStore for S3Store {
         let wanted = check_range(key, &range)?;
         let bounds = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.client.get_object().bucket(&self.place.bucket).key(full_key).range(bounds);
-        self.within(Operation::GetRange, async {
+        let request = async {
             let answer = request.send().await.map_err(|e| match self.place.error(key, e) {
                 // The object ends before the range starts.
                 BlobError::ShortRead { .. } => {
@@ -268,26 +286,26 @@ impl BlobStore for S3Store {
                 return Err(BlobError::ShortRead { key: key.to_owned(), position: range.start, wanted, found });
             }
             read(key, range.start, wanted, answer).await
-        })
-        .await
+        };
+        self.within(Operation::GetRange, request, |bytes| bytes.len() as u64).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, BlobError> {
         let request = self.client.get_object().bucket(&self.place.bucket).key(self.key(key)?);
-        self.within(Operation::Get, async {
+        let request = async {
             let answer = request.send().await.map_err(|e| self.place.error(key, e))?;
             let size = answer.content_length.and_then(|l| u64::try_from(l).ok());
             let size = size.ok_or_else(|| BlobError::Unknown(format!("no length of {key} in the answer")))?;
             check_size(key, size, GET_MAX_BYTES)?;
             read(key, 0, size, answer).await
-        })
-        .await
+        };
+        self.within(Operation::Get, request, |bytes| bytes.len() as u64).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, BlobError> {
         let request = self.client.head_object().bucket(&self.place.bucket).key(self.key(key)?);
         let send = async { request.send().await.map_err(|e| self.place.error(key, e)) };
-        let answer = self.within(Operation::Head, send).await?;
+        let answer = self.within(Operation::Head, send, |_| 0).await?;
         let size = answer.content_length.and_then(|l| u64::try_from(l).ok());
         let size = size.ok_or_else(|| BlobError::Unknown(format!("no length of {key} in the answer")))?;
         Ok(ObjectMeta { key: key.to_owned(), size, modified_ms: millis(answer.last_modified) })

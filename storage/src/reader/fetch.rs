@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use metadata::model::extent::Extent;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::is_gone;
-use super::locate::Located;
+use super::locate::{Located, Pace, Wanted};
 use super::plan::{RangePlan, plan};
+use crate::blob::lanes::{Lane, ReadLanes};
 use crate::blob::{BlobError, BlobStore, Operation};
 use crate::cache::block::{Block, BlockKey, Trust};
 use crate::cache::blocks::BlockCache;
@@ -20,21 +20,16 @@ use crate::error::ReadError;
 use crate::metrics::StorageMetrics;
 use crate::options::ReaderOptions;
 
-/// Permits of memory are counted in these, bytes.
-const MEMORY_UNIT: usize = 1 << 10;
-
 /// One read loads no more ahead than this part of the block cache.
 const AHEAD_PART: usize = 16;
 
 /// Gets blocks, each at most once at a time.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    blobs: Arc<dyn BlobStore>,
+    lanes: ReadLanes,
     tail: Arc<TailCache>,
     cached: BlockCache,
     flights: SingleFlight,
-    gets: Semaphore,
-    memory: Semaphore,
     pub(super) metrics: StorageMetrics,
     options: ReaderOptions,
 }
@@ -53,9 +48,6 @@ impl Fetched {
     }
 }
 
-/// An extent and the epoch to write into its batches.
-pub(super) type Wanted = (Extent, i32);
-
 /// A block, or where it will come from.
 enum Source {
     Here(Arc<Block>),
@@ -63,19 +55,12 @@ enum Source {
 }
 
 impl Fetcher {
-    pub(super) fn new(
-        blobs: Arc<dyn BlobStore>,
-        tail: Arc<TailCache>,
-        metrics: StorageMetrics,
-        options: ReaderOptions,
-    ) -> Self {
+    pub(super) fn new(lanes: ReadLanes, tail: Arc<TailCache>, metrics: StorageMetrics, options: ReaderOptions) -> Self {
         Self {
-            blobs,
+            lanes,
             tail,
             cached: BlockCache::new(options.block_bytes, metrics.blocks.clone()),
             flights: SingleFlight::default(),
-            gets: Semaphore::new(options.gets_max.max(1)),
-            memory: Semaphore::new(units(options.gets_bytes)),
             metrics,
             options,
         }
@@ -83,8 +68,7 @@ impl Fetcher {
 
     /// The blocks of all partitions; what is missing is fetched side by side.
     pub(super) async fn blocks(self: &Arc<Self>, located: &[Located]) -> Vec<Fetched> {
-        let wanted: Vec<Wanted> =
-            located.iter().flat_map(|l| l.extents.iter().map(|extent| (*extent, l.leader_epoch))).collect();
+        let wanted: Vec<Wanted> = located.iter().flat_map(Located::wanted).collect();
         let mut sources = self.sources(&wanted).into_iter();
         let mut all = Vec::with_capacity(located.len());
         for located in located {
@@ -105,8 +89,8 @@ impl Fetcher {
     }
 
     /// The block of one extent.
-    pub(super) async fn block(self: &Arc<Self>, extent: Extent, leader_epoch: i32) -> Result<Arc<Block>, ReadError> {
-        let mut sources = self.sources(&[(extent, leader_epoch)]);
+    pub(super) async fn block(self: &Arc<Self>, wanted: Wanted) -> Result<Arc<Block>, ReadError> {
+        let mut sources = self.sources(&[wanted]);
         let source = sources.pop().expect("one source for one extent");
         source.block().await
     }
@@ -114,21 +98,23 @@ impl Fetcher {
     /// Begins to load what is missing, without waiting for it: at most a small part of the cache, so that it is still there
     /// when it is wanted, and nothing if readers who do wait need the room.
     pub(super) fn load_ahead(self: &Arc<Self>, wanted: &[Wanted]) {
-        let is_idle = self.memory.available_permits() > units(self.options.gets_bytes) / 2
-            && self.gets.available_permits() > self.options.gets_max / 2;
-        if !is_idle {
-            return;
-        }
         let mut left = self.options.block_bytes / AHEAD_PART;
         let mut missing = wanted.to_vec();
-        missing.retain(|(extent, _)| {
-            let fits = !self.is_here(extent) && extent.length as usize <= left;
+        missing.retain(|Wanted { extent, pace, .. }| {
+            let fits = extent.length as usize <= left && self.lane(*pace).is_half_free() && !self.is_here(extent);
             left -= if fits { extent.length as usize } else { 0 };
             fits
         });
         if !missing.is_empty() {
             self.metrics.reader.ahead_extents.inc_by(missing.len() as u64);
             drop(self.sources(&missing)); // the loads go on by themselves
+        }
+    }
+
+    fn lane(&self, pace: Pace) -> &Lane {
+        match pace {
+            Pace::Tail => &self.lanes.tail,
+            Pace::CatchUp => &self.lanes.catch_up,
         }
     }
 
@@ -140,8 +126,8 @@ impl Fetcher {
     fn sources(self: &Arc<Self>, wanted: &[Wanted]) -> Vec<Source> {
         let mut sources: BTreeMap<usize, Source> = BTreeMap::new();
         let mut missing = Vec::new();
-        for (number, (extent, epoch)) in wanted.iter().enumerate() {
-            match self.tail.get(extent, *epoch).or_else(|| self.cached.get(extent)) {
+        for (number, Wanted { extent, leader_epoch, .. }) in wanted.iter().enumerate() {
+            match self.tail.get(extent, *leader_epoch).or_else(|| self.cached.get(extent)) {
                 Some(block) => drop(sources.insert(number, Source::Here(block))),
                 None => missing.push(number),
             }
@@ -157,17 +143,17 @@ impl Fetcher {
         // By key, so that an extent wanted twice in one read is loaded once.
         let mut cold: BTreeMap<BlockKey, Vec<usize>> = BTreeMap::new();
         for number in missing {
-            let key = BlockKey::of(&wanted[number].0);
+            let key = BlockKey::of(&wanted[number].extent);
             if let Some(awaited) = books.underway(&key) {
                 sources.insert(number, Source::Coming(awaited));
-            } else if let Some(block) = self.cached.peek(&wanted[number].0) {
+            } else if let Some(block) = self.cached.peek(&wanted[number].extent) {
                 sources.insert(number, Source::Here(block)); // its load ended just now
             } else {
                 cold.entry(key).or_default().push(number);
             }
         }
         let wanted_by: Vec<Vec<usize>> = cold.into_values().collect();
-        let extents: Vec<Extent> = wanted_by.iter().map(|numbers| wanted[numbers[0]].0).collect();
+        let extents: Vec<Extent> = wanted_by.iter().map(|numbers| wanted[numbers[0]].extent).collect();
         for range in plan(&extents) {
             let keys = range.extents.iter().map(|&number| BlockKey::of(&extents[number])).collect();
             let of_range: Vec<Wanted> = range.extents.iter().map(|&number| wanted[wanted_by[number][0]]).collect();
@@ -191,11 +177,6 @@ impl Fetcher {
     }
 
     async fn get_checked(&self, plan: &RangePlan, wanted: &[Wanted]) -> Loaded {
-        let length = (plan.range.end - plan.range.start) as usize;
-        let room = units(length).min(units(self.options.gets_bytes)) as u32;
-        // Memory first, then a place in the queue of requests: whoever has a place can go on.
-        let _memory = self.memory.acquire_many(room).await.expect("never closed");
-        let _place = self.gets.acquire().await.expect("never closed");
         let first = self.get_once(plan, wanted).await;
         let loaded = if first.iter().any(is_damaged) {
             self.metrics.reader.reread.inc();
@@ -203,7 +184,7 @@ impl Fetcher {
         } else {
             first
         };
-        for ((extent, _), block) in wanted.iter().zip(&loaded) {
+        for (Wanted { extent, .. }, block) in wanted.iter().zip(&loaded) {
             match block {
                 Ok(block) => self.cached.insert(BlockKey::of(extent), Arc::clone(block)),
                 Err(ReadError::Corrupt(what)) => {
@@ -221,20 +202,23 @@ impl Fetcher {
         self.metrics.reader.ranges.inc();
         self.metrics.reader.range_extents.inc_by(wanted.len() as u64);
         self.metrics.reader.range_bytes.inc_by(range.end - range.start);
-        let bytes = match self.blobs.get_range(&object.key(), range.clone()).await {
+        // What the tail's readers wait for is as urgent as they are, whoever else wants it.
+        let is_urgent = wanted.iter().any(|wanted| wanted.pace == Pace::Tail);
+        let lane = self.lane(if is_urgent { Pace::Tail } else { Pace::CatchUp });
+        let bytes = match lane.get_range(&object.key(), range.clone()).await {
             Ok(bytes) => bytes,
             Err(error @ BlobError::ShortRead { .. }) => {
                 return wanted.iter().map(|_| Err(ReadError::Corrupt(error.to_string().into()))).collect();
             }
             Err(error) => return wanted.iter().map(|_| Err(ReadError::Storage(error.clone()))).collect(),
         };
-        if let [(extent, epoch)] = wanted {
+        if let [Wanted { extent, leader_epoch, .. }] = wanted {
             // One extent is the whole range: patched where it is, if no one else holds it.
             let own = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-            return vec![place(own, extent, *epoch)];
+            return vec![place(own, extent, *leader_epoch)];
         }
         let part = |extent: &Extent| cut_out(&bytes, (extent.position - range.start) as usize, extent.length as usize);
-        wanted.iter().map(|(extent, epoch)| place(part(extent), extent, *epoch)).collect()
+        wanted.iter().map(|w| place(part(&w.extent), &w.extent, w.leader_epoch)).collect()
     }
 }
 
@@ -260,8 +244,4 @@ fn cut_out(range: &Bytes, from: usize, length: usize) -> BytesMut {
 fn place(bytes: BytesMut, extent: &Extent, epoch: i32) -> Result<Arc<Block>, ReadError> {
     let placed = Block::place(bytes, extent, epoch, Trust::Unchecked);
     placed.map(Arc::new).map_err(|damage| ReadError::Corrupt(damage.to_string().into()))
-}
-
-fn units(bytes: usize) -> usize {
-    bytes.div_ceil(MEMORY_UNIT).clamp(1, u32::MAX as usize)
 }

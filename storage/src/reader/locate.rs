@@ -3,12 +3,35 @@
 use metadata::model::extent::Extent;
 use metadata::model::offset::Offset;
 use metadata::state::State;
+use metadata::state::log::Log;
 
 use super::ReadRequest;
 use crate::error::ReadError;
 
 /// Most extents of one partition in one read; the rest comes with the next.
 pub(super) const EXTENTS_PER_PARTITION_MAX: usize = 256;
+
+/// Whoever has no more than this before the end of a log, in extents and in bytes, reads the tail.
+const TAIL_EXTENTS_MAX: usize = 32;
+const TAIL_MAX_BYTES: u64 = 32 << 20;
+
+/// How far behind a reader is; decides which lane and which part of the cache it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Pace {
+    /// Near the end of the log.
+    Tail,
+    /// Far from it.
+    #[default]
+    CatchUp,
+}
+
+/// An extent, the epoch to write into its batches, and for whom it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) extent: Extent,
+    pub(super) leader_epoch: i32,
+    pub(super) pace: Pace,
+}
 
 /// Where a partition's bytes are.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +42,7 @@ pub(super) struct Located {
     pub(super) leader_epoch: i32,
     /// In offset order; the first one holds the offset asked for, or is the next one after it.
     pub(super) extents: Vec<Extent>,
+    pub(super) pace: Pace,
     pub(super) error: Option<ReadError>,
 }
 
@@ -39,6 +63,7 @@ pub(super) fn locate(state: &State, requests: &[ReadRequest], max_bytes: usize) 
             log_start: log.log_start(),
             leader_epoch: log.leader_epoch(),
             extents: Vec::new(),
+            pace: pace_at(log, request.offset),
             error: None,
         };
         if request.offset < found.log_start || request.offset > found.high_watermark {
@@ -60,6 +85,26 @@ pub(super) fn locate(state: &State, requests: &[ReadRequest], max_bytes: usize) 
         located.push(found);
     }
     located
+}
+
+impl Located {
+    /// Its extents, as they are fetched.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Wanted> {
+        let (leader_epoch, pace) = (self.leader_epoch, self.pace);
+        self.extents.iter().map(move |&extent| Wanted { extent, leader_epoch, pace })
+    }
+}
+
+/// How far behind a reader at `offset` is.
+pub(super) fn pace_at(log: Log<'_>, offset: Offset) -> Pace {
+    let mut bytes = 0;
+    for (number, extent) in log.extents(offset).enumerate() {
+        bytes += bytes_from(&extent, offset);
+        if number >= TAIL_EXTENTS_MAX || bytes > TAIL_MAX_BYTES {
+            return Pace::CatchUp;
+        }
+    }
+    Pace::Tail
 }
 
 /// About how many bytes of an extent lie at or after an offset: exact if its records are of one size.

@@ -9,8 +9,7 @@ use metadata::state::State;
 use quick_cache::sync::Cache;
 
 use super::ReadRequest;
-use super::fetch::Wanted;
-use super::locate::EXTENTS_PER_PARTITION_MAX;
+use super::locate::{EXTENTS_PER_PARTITION_MAX, Wanted, pace_at};
 
 /// Ends of reads that are remembered; a reader beyond so many others is not recognised.
 const ENDS_MAX: usize = 16_384;
@@ -42,6 +41,7 @@ pub(super) fn ahead(state: &State, readers: &[(TopicPartition, Offset, u64)]) ->
     let mut wanted = Vec::new();
     for &(partition, end, given) in readers {
         let Some(log) = state.log(partition) else { continue };
+        let pace = pace_at(log, end);
         let enough = given.min(AHEAD_MAX_BYTES);
         let mut bytes = 0;
         // From the extent in which the read ended, which the reader still needs if it ended inside.
@@ -50,7 +50,7 @@ pub(super) fn ahead(state: &State, readers: &[(TopicPartition, Offset, u64)]) ->
                 break;
             }
             bytes += u64::from(extent.length);
-            wanted.push((extent, log.leader_epoch()));
+            wanted.push(Wanted { extent, leader_epoch: log.leader_epoch(), pace });
         }
     }
     wanted

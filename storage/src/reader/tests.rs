@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
+use crate::blob::BlobStore;
+use crate::blob::lanes::{LaneOptions, LanesOptions};
 use crate::options::WriterOptions;
 use crate::sample::{batch_at, batch_of, partition};
 use crate::testbed::{Bed, GetFault, batches, read, records_of, want};
@@ -80,11 +82,10 @@ async fn gets_in_flight_are_capped_by_number_and_bytes() {
     let bed = Bed::new().await;
     let requests = scattered(&bed, 20).await;
     bed.world.stage.script().get_delay = GET;
-    for options in [
-        ReaderOptions { gets_max: 3, ..ReaderOptions::default() },
-        ReaderOptions { gets_bytes: 3 << 10, ..ReaderOptions::default() },
-    ] {
-        let results = bed.cold_reader_with(options).read(&requests, 1 << 20).await;
+    let all = LanesOptions::default();
+    for hot in [LaneOptions { requests: 3, ..all.hot }, LaneOptions { bytes: 3 << 10, ..all.hot }] {
+        let lanes = bed.world.lanes(&LanesOptions { hot, ..all });
+        let results = bed.cold_reader_by(ReaderOptions::default(), lanes).read(&requests, 1 << 20).await;
         assert!(results.iter().all(|result| batches(result).len() == 1));
         assert_eq!(std::mem::take(&mut bed.world.stage.script().gets_now), (0, 3));
     }

@@ -7,6 +7,7 @@ use metadata::model::extent::Extent;
 use metadata::model::ids::TopicPartition;
 use metadata::model::offset::Offset;
 
+use super::locate::{Pace, Wanted};
 use super::{Reader, is_gone};
 use crate::cache::block::Block;
 use crate::codec::inflate_batch;
@@ -52,7 +53,7 @@ impl Reader {
                 Ok(extent.map(|extent| (extent, from, log.leader_epoch())))
             })?;
             let Some((extent, from, epoch)) = candidate else { return Ok(None) };
-            let block = self.fetcher.block(extent, epoch).await?;
+            let block = self.fetcher.block(looked_at(extent, epoch)).await?;
             for number in block.batch_with(from)..block.batch_count() {
                 if let Some(found) = first_in_batch(&block, number, timestamp_ms, from)? {
                     return Ok(Some(found));
@@ -74,7 +75,7 @@ impl Reader {
         // What the index says of an extent that the log start cuts through may be true of records that are gone.
         let ahead = best.map_or(0, |best| best.max_timestamp);
         if let Some(extent) = straddling.filter(|extent| extent.max_timestamp >= ahead) {
-            let block = self.fetcher.block(extent, epoch).await?;
+            let block = self.fetcher.block(looked_at(extent, epoch)).await?;
             let mut found: Found = None;
             for number in block.batch_with(from)..block.batch_count() {
                 let above = found.map_or(ahead, |(_, timestamp)| timestamp + 1);
@@ -85,7 +86,7 @@ impl Reader {
             }
         }
         let Some(extent) = best else { return Ok(None) };
-        let block = self.fetcher.block(extent, epoch).await?;
+        let block = self.fetcher.block(looked_at(extent, epoch)).await?;
         for number in 0..block.batch_count() {
             if let Some(found) = first_in_batch(&block, number, extent.max_timestamp, from)? {
                 return Ok(Some(found));
@@ -93,6 +94,11 @@ impl Reader {
         }
         Ok(None)
     }
+}
+
+/// Somewhere in the log, most often far from its end.
+fn looked_at(extent: Extent, leader_epoch: i32) -> Wanted {
+    Wanted { extent, leader_epoch, pace: Pace::CatchUp }
 }
 
 /// Whether there was nothing, or what there was is gone: then it is asked once more with everything applied.

@@ -302,6 +302,8 @@ async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committi
             Ok(outcomes) => {
                 crash_here("writer::before_answer");
                 desk.settle(object, &partitions, &outcomes);
+                let bytes: u64 = partitions.iter().flat_map(|part| &part.batches).map(|b| u64::from(b.length)).sum();
+                desk.parts.metrics.committed_bytes.inc_by(bytes);
                 desk.parts.metrics.commit_seconds.observe(durable_at.elapsed().as_secs_f64());
                 desk.land(flight, requests.len(), "decided");
                 for request in requests {
