@@ -180,7 +180,8 @@ impl S3Store {
         check_key(key).map(|()| format!("{}{key}", self.prefix))
     }
 
-    /// One request, in time and counted; `bytes` tells the payload of its answer.
+    /// One request, in time and counted; `bytes` tells the payload of its answer. The request comes boxed: the SDK's futures
+    /// are large, and this one passes through several hands.
     async fn within<T>(
         &self,
         operation: Operation,
@@ -207,7 +208,7 @@ impl S3Store {
             .body(body(payload))
             .customize()
             .disable_payload_signing();
-        let send = async { request.send().await.map(|_| ()).map_err(|e| self.place.error(key, e)) };
+        let send = Box::pin(async { request.send().await.map(|_| ()).map_err(|e| self.place.error(key, e)) });
         self.within(operation, send, |()| size).await
     }
 
@@ -223,7 +224,7 @@ impl S3Store {
             .set_prefix(Some(format!("{}{prefix}", self.prefix)))
             .set_start_after(after.map(|after| format!("{}{after}", self.prefix)))
             .max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
-        let send = async { request.send().await.map_err(|e| self.place.error(prefix, e)) };
+        let send = Box::pin(async { request.send().await.map_err(|e| self.place.error(prefix, e)) });
         let answer = self.within(Operation::List, send, |_| 0).await?;
         let more = answer.is_truncated.unwrap_or_default();
         let found = answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
@@ -242,7 +243,7 @@ impl S3Store {
         }
         let request = self.client.delete_objects().bucket(&self.place.bucket);
         let request = request.delete(delete.build().map_err(invalid)?);
-        let send = async { request.send().await.map_err(|e| self.place.error("", e)) };
+        let send = Box::pin(async { request.send().await.map_err(|e| self.place.error("", e)) });
         let answer = self.within(Operation::Delete, send, |_| 0).await?;
         for error in answer.errors.unwrap_or_default() {
             let key = error.key.unwrap_or_default();
@@ -271,7 +272,7 @@ impl BlobStore for S3Store {
         let wanted = check_range(key, &range)?;
         let bounds = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.client.get_object().bucket(&self.place.bucket).key(full_key).range(bounds);
-        let request = async {
+        let request = Box::pin(async {
             let answer = request.send().await.map_err(|e| match self.place.error(key, e) {
                 // The object ends before the range starts.
                 BlobError::ShortRead { .. } => {
@@ -286,25 +287,25 @@ impl BlobStore for S3Store {
                 return Err(BlobError::ShortRead { key: key.to_owned(), position: range.start, wanted, found });
             }
             read(key, range.start, wanted, answer).await
-        };
+        });
         self.within(Operation::GetRange, request, |bytes| bytes.len() as u64).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, BlobError> {
         let request = self.client.get_object().bucket(&self.place.bucket).key(self.key(key)?);
-        let request = async {
+        let request = Box::pin(async {
             let answer = request.send().await.map_err(|e| self.place.error(key, e))?;
             let size = answer.content_length.and_then(|l| u64::try_from(l).ok());
             let size = size.ok_or_else(|| BlobError::Unknown(format!("no length of {key} in the answer")))?;
             check_size(key, size, GET_MAX_BYTES)?;
             read(key, 0, size, answer).await
-        };
+        });
         self.within(Operation::Get, request, |bytes| bytes.len() as u64).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, BlobError> {
         let request = self.client.head_object().bucket(&self.place.bucket).key(self.key(key)?);
-        let send = async { request.send().await.map_err(|e| self.place.error(key, e)) };
+        let send = Box::pin(async { request.send().await.map_err(|e| self.place.error(key, e)) });
         let answer = self.within(Operation::Head, send, |_| 0).await?;
         let size = answer.content_length.and_then(|l| u64::try_from(l).ok());
         let size = size.ok_or_else(|| BlobError::Unknown(format!("no length of {key} in the answer")))?;
