@@ -270,7 +270,7 @@ fn assemble(
         tail: Arc::clone(&tail),
         clock: clock.clone(),
         metrics: storage_metrics.writer.clone(),
-        options: options.storage.writer(options.bucket.is_none())?,
+        options: options.writer()?,
     });
     let reader = Reader::new(ReaderParts {
         lanes: stores.for_readers(),

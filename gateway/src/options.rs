@@ -16,6 +16,7 @@ use ::storage::blob::check_key;
 use metadata::options::MetadataOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use storage::options::WriterOptions;
 
 use self::cost::CostSection;
 use self::load::OptionsError;
@@ -125,12 +126,17 @@ impl Options {
             }
             _ => return Err(wrong("journal", "must be `sqlite`")),
         }
-        self.cost.prices(self.bucket.is_some())?;
-        self.storage.writer(self.bucket.is_none())?;
+        self.writer()?;
         if let Some(problem) = self.metadata.problem() {
             return Err(wrong("metadata", &problem));
         }
         kafka::validate(&self.kafka)
+    }
+
+    /// How batches become objects.
+    pub fn writer(&self) -> Result<WriterOptions, OptionsError> {
+        let has_bucket = self.bucket.is_some();
+        self.storage.writer(has_bucket, &self.cost.prices(has_bucket)?)
     }
 
     /// Where to listen for Kafka clients.

@@ -5,4 +5,5 @@ pub mod extent;
 pub mod ids;
 pub mod limits;
 pub mod offset;
+pub mod profile;
 pub mod topic_config;

@@ -5,6 +5,7 @@
 pub mod contract;
 #[cfg(any(test, feature = "test-util"))]
 pub mod faulty;
+pub mod hedge;
 pub mod lanes;
 pub mod local;
 pub mod measured;

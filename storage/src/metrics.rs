@@ -83,6 +83,8 @@ pub struct WriterMetrics {
     pub commit_seconds: Histogram,
     /// How requests ended.
     pub answers: Family<AnswerLabel, Counter>,
+    /// PUTs that got a second one beside them.
+    pub hedges: Counter,
     /// Bytes of batches whose segments were committed.
     pub committed_bytes: Counter,
     /// Objects that were left behind by failed uploads and wait to be swept.
@@ -102,6 +104,7 @@ impl WriterMetrics {
             upload_seconds: seconds(),
             commit_seconds: seconds(),
             answers: Family::default(),
+            hedges: Counter::default(),
             committed_bytes: Counter::default(),
             leftovers: Gauge::default(),
         }
@@ -117,6 +120,7 @@ impl WriterMetrics {
         to.register_with_unit("upload", "From cut to durable", Unit::Seconds, self.upload_seconds.clone());
         to.register_with_unit("commit", "From durable to decided", Unit::Seconds, self.commit_seconds.clone());
         to.register("requests", "Requests answered, by answer", self.answers.clone());
+        to.register("hedged_puts", "PUTs that took long and got a second one beside them", self.hedges.clone());
         let help = "Batches of committed segments";
         to.register_with_unit("committed", help, Unit::Bytes, self.committed_bytes.clone());
         to.register("leftovers", "Objects of failed uploads that wait to be swept", self.leftovers.clone());

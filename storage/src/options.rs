@@ -2,30 +2,97 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use metadata::model::profile::Profile;
 
-/// A choice between latency and the number of PUTs; sets three numbers of [`WriterOptions`], each of which can be set alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// Lowest latency, most PUTs.
-    Realtime,
-    /// Latency of one PUT when idle, at most some twenty PUTs a second when busy.
-    #[default]
-    Balanced,
-    /// Fewest PUTs, largest segments.
-    Throughput,
+use crate::cost::Prices;
+
+/// What a profile sets: when a segment is cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProfileNumbers {
+    /// A batch waits no longer than this for its segment to be cut, as long as an upload may start (`linger.max`).
+    pub linger_max: Duration,
+    /// A segment is cut when it holds this many bytes (`segment.bytes`). One request may exceed it.
+    pub segment_bytes: usize,
+    /// PUTs per second that the cut aims at (`put.budget`); full segments and `linger.max` may exceed it.
+    pub put_budget: f64,
+    /// PUTs that a quiet time may save up for a busy one.
+    pub put_burst: u32,
 }
 
-impl std::str::FromStr for Profile {
+impl ProfileNumbers {
+    /// The numbers of a profile.
+    pub fn of(profile: Profile) -> Self {
+        let (linger_ms, segment_bytes, put_budget) = match profile {
+            Profile::Realtime => (20, 4 << 20, 100.0),
+            Profile::Balanced => (250, 8 << 20, 20.0),
+            Profile::Throughput => (1_000, 16 << 20, 4.0),
+        };
+        Self { linger_max: Duration::from_millis(linger_ms), segment_bytes, put_budget, put_burst: burst(put_budget) }
+    }
+
+    /// The same for a store whose PUTs cost time only, such as a folder: many more of them, so that one client that waits
+    /// for each ack gets it after one PUT. Still bounded in the long run, for every object takes memory in the index.
+    #[must_use]
+    pub fn with_free_puts(self) -> Self {
+        Self { put_budget: self.put_budget * 10.0, put_burst: 10_000, ..self }
+    }
+
+    /// The same with no more PUTs than `rate` a second, waiting as long as that takes: unless a segment is full, there is
+    /// no cut without a token.
+    #[must_use]
+    pub fn at_most(self, rate: f64) -> Self {
+        let spacing = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX).min(LINGER_MAX);
+        if rate >= self.put_budget {
+            return self;
+        }
+        Self { put_budget: rate, put_burst: burst(rate), linger_max: self.linger_max.max(spacing), ..self }
+    }
+}
+
+/// However small a budget is, no batch waits longer: producers give a request up after 30 s.
+const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// What a second brings can be saved up.
+fn burst(put_budget: f64) -> u32 {
+    put_budget.ceil() as u32 // saturates
+}
+
+/// A limit of PUTs, as a rate or as money.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PutBudget {
+    /// So many a second.
+    PerSecond(f64),
+    /// So many as this buys, USD a month.
+    UsdPerMonth(f64),
+}
+
+impl PutBudget {
+    /// PUTs a second; an error where money is no measure.
+    pub fn per_second(self, prices: &Prices) -> Result<f64, String> {
+        let rate = match self {
+            Self::PerSecond(rate) => rate,
+            Self::UsdPerMonth(usd) => prices.puts_per_second(usd),
+        };
+        if rate.is_finite() { Ok(rate) } else { Err("PUTs cost nothing here: give a number of PUTs per second".into()) }
+    }
+}
+
+impl std::str::FromStr for PutBudget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "realtime" => Ok(Self::Realtime),
-            "balanced" => Ok(Self::Balanced),
-            "throughput" => Ok(Self::Throughput),
-            other => Err(format!("{other:?} is not a profile: choose realtime, balanced or throughput")),
+        let wrong =
+            || format!("{text:?} is not a budget: give PUTs per second, such as 20, or money, such as 100 USD/month");
+        let text = text.trim();
+        let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let unit = unit.trim().to_ascii_lowercase();
+        match unit.as_str() {
+            _ if number <= 0.0 => Err(wrong()),
+            "" | "/s" | "per second" => Ok(Self::PerSecond(number)),
+            "usd/month" | "usd per month" => Ok(Self::UsdPerMonth(number)),
+            _ => Err(wrong()),
         }
     }
 }
@@ -33,14 +100,12 @@ impl std::str::FromStr for Profile {
 /// How batches become objects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WriterOptions {
-    /// A batch waits no longer than this for its segment to be cut, as long as an upload may start (`linger.max`).
-    pub linger_max: Duration,
-    /// A segment is cut when it holds this many bytes (`segment.bytes`). One request may exceed it.
-    pub segment_bytes: usize,
-    /// PUTs per second that the cut aims at (`put.budget`); full segments and `linger.max` may exceed it.
-    pub put_budget: f64,
-    /// PUTs that a quiet time may save up for a busy one (`put.burst`).
-    pub put_burst: u32,
+    /// When segments are cut whose topics name no profile.
+    pub numbers: ProfileNumbers,
+    /// When segments with batches of topics that name a profile are cut, by [`Profile::index`].
+    pub topic_numbers: [ProfileNumbers; Profile::ALL.len()],
+    /// Whether a PUT that takes unusually long gets a second one beside it, when that pays and the budget has a token.
+    pub hedge: bool,
     /// Segments that may be on their way to the bucket or the journal at once (`uploads.max`).
     pub uploads_max: usize,
     /// Bytes of requests admitted and not yet answered (`produce.memory`); past it requests wait.
@@ -53,26 +118,25 @@ pub struct WriterOptions {
 impl WriterOptions {
     /// The numbers of a profile.
     pub fn of(profile: Profile) -> Self {
-        let (linger_ms, segment_bytes, put_budget) = match profile {
-            Profile::Realtime => (20, 4 << 20, 100.0),
-            Profile::Balanced => (250, 8 << 20, 20.0),
-            Profile::Throughput => (1_000, 16 << 20, 4.0),
-        };
         Self {
-            linger_max: Duration::from_millis(linger_ms),
-            segment_bytes,
-            put_budget,
-            put_burst: put_budget.ceil() as u32,
+            numbers: ProfileNumbers::of(profile),
+            topic_numbers: Profile::ALL.map(ProfileNumbers::of),
+            hedge: true,
             uploads_max: 16,
             memory_bytes: 256 << 20,
             deadline: Duration::from_secs(20),
         }
     }
 
-    /// The same for a store whose PUTs cost time only, such as a folder: many more of them, so that one client that waits
-    /// for each ack gets it after one PUT. Still bounded in the long run, for every object takes memory in the index.
-    pub fn with_free_puts(self) -> Self {
-        Self { put_budget: self.put_budget * 10.0, put_burst: 10_000, ..self }
+    /// The same with other numbers for all topics.
+    #[must_use]
+    pub fn with(self, change: impl Fn(ProfileNumbers) -> ProfileNumbers) -> Self {
+        Self { numbers: change(self.numbers), topic_numbers: self.topic_numbers.map(change), ..self }
+    }
+
+    /// The numbers in force for a topic.
+    pub fn numbers_of(&self, profile: Option<Profile>) -> &ProfileNumbers {
+        profile.map_or(&self.numbers, |profile| &self.topic_numbers[profile.index()])
     }
 }
 
@@ -143,9 +207,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profiles_are_read_by_name() {
-        assert_eq!("realtime".parse(), Ok(Profile::Realtime));
-        assert!("fast".parse::<Profile>().unwrap_err().contains("balanced"));
-        assert_eq!(WriterOptions::default(), WriterOptions::of(Profile::Balanced));
+    fn budgets_are_rates_or_money() {
+        let rate = |text: &str| text.parse::<PutBudget>().and_then(|budget| budget.per_second(&Prices::STANDARD));
+        assert_eq!((rate("20"), rate("0.5/s"), rate(" 7 per second ")), (Ok(20.0), Ok(0.5), Ok(7.0)));
+        // 100 USD are twenty million PUTs, a month has 2,628,000 seconds.
+        assert!((rate("100 USD/month").unwrap() - 7.61).abs() < 0.01);
+        assert_eq!(rate("100usd per month"), rate("100 USD/month"));
+        for bad in ["", "0", "-1", "ten", "10 EUR/month", "10/min", "1.2.3"] {
+            assert!(rate(bad).unwrap_err().contains("USD/month"), "{bad}");
+        }
+        assert!(PutBudget::UsdPerMonth(1.0).per_second(&Prices::FREE).unwrap_err().contains("per second"));
+    }
+
+    #[test]
+    fn a_small_budget_makes_batches_wait_for_it() {
+        let balanced = ProfileNumbers::of(Profile::Balanced);
+        assert_eq!(balanced.at_most(1_000.0), balanced);
+        let poor = balanced.at_most(0.5);
+        assert_eq!((poor.put_budget, poor.put_burst, poor.linger_max), (0.5, 1, Duration::from_secs(2)));
+        assert_eq!(balanced.at_most(0.001).linger_max, LINGER_MAX);
     }
 }

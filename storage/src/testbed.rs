@@ -23,7 +23,7 @@ use crate::blob::{BlobError, BlobStore, ObjectMeta, Payload};
 use crate::cache::tail::TailCache;
 use crate::error::WriteError;
 use crate::metrics::StorageMetrics;
-use crate::options::{ReaderOptions, UpkeepOptions, WriterOptions};
+use crate::options::{ProfileNumbers, ReaderOptions, UpkeepOptions, WriterOptions};
 use crate::reader::{ReadRequest, ReadResult, Reader, ReaderParts};
 use crate::sample::{batch_of, summary_of};
 use crate::upkeep::{ConfigOf, Upkeep, UpkeepParts};
@@ -326,11 +326,16 @@ impl World {
     }
 }
 
+/// The same with segments of another size.
+pub fn segments_of(bytes: usize, options: WriterOptions) -> WriterOptions {
+    options.with(|numbers| ProfileNumbers { segment_bytes: bytes, ..numbers })
+}
+
 /// Batches as submissions.
 pub fn submissions(batches: Vec<(TopicPartition, Vec<u8>)>) -> Vec<Submission> {
     let submission = |(partition, batch): (TopicPartition, Vec<u8>)| {
         let summary = summary_of(&batch);
-        Submission { partition, batch: batch.into(), summary }
+        Submission { partition, batch: batch.into(), summary, profile: None }
     };
     batches.into_iter().map(submission).collect()
 }

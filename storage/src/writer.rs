@@ -27,16 +27,18 @@ use metadata::handle::Metadata;
 use metadata::model::batch::BatchSummary;
 use metadata::model::extent::ObjectId;
 use metadata::model::ids::TopicPartition;
+use metadata::model::profile::Profile;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use self::budget::Budget;
+use self::budget::Budgets;
 use self::cut::CutOptions;
 use self::flush::Flights;
 use self::open::{OpenSegment, Waiting};
 use self::ticket::ProduceTicket;
 use crate::blob::BlobStore;
+use crate::blob::hedge::Hedges;
 use crate::cache::tail::TailCache;
 use crate::error::WriteError;
 use crate::metrics::WriterMetrics;
@@ -74,6 +76,8 @@ pub struct Submission {
     pub batch: Bytes,
     /// What the journal is told of it.
     pub summary: BatchSummary,
+    /// By whose numbers its segment is to be cut; `None` for the gateway's.
+    pub profile: Option<Profile>,
 }
 
 /// Memory that a request may take until it is answered.
@@ -95,6 +99,7 @@ struct Desk {
     books: Mutex<Books>,
     /// Told when there is something to look at for the task that cuts.
     look: Notify,
+    hedges: Hedges,
     tasks: TaskTracker,
 }
 
@@ -104,7 +109,7 @@ struct Books {
     /// Segments that reached the target size and wait for an upload to end.
     full: VecDeque<OpenSegment>,
     closing: bool,
-    budget: Budget,
+    budgets: Budgets,
     flights: Flights,
     leftovers: VecDeque<(ObjectId, Instant)>,
 }
@@ -116,7 +121,7 @@ impl Writer {
             open: None,
             full: VecDeque::new(),
             closing: false,
-            budget: Budget::new(parts.options.put_budget, parts.options.put_burst, Instant::now()),
+            budgets: Budgets::new(&parts.options, Instant::now()),
             flights: Flights::default(),
             leftovers: VecDeque::new(),
         };
@@ -125,6 +130,7 @@ impl Writer {
             next_object: AtomicU64::new(0),
             books: Mutex::new(books),
             look: Notify::new(),
+            hedges: Hedges::new(parts.metrics.hedges.clone()),
             tasks: TaskTracker::new(),
             parts,
         });
@@ -163,16 +169,19 @@ impl Writer {
                 return ProduceTicket::new(ticket);
             }
             let bytes: usize = submissions.iter().map(|submission| submission.batch.len()).sum();
-            let target = self.desk.parts.options.segment_bytes;
+            let options = &self.desk.parts.options;
+            let wanted = submissions.iter().map(|s| options.numbers_of(s.profile).segment_bytes).min();
             let has_no_room = |open: &mut OpenSegment| {
                 let batches = open.builder.batches() + submissions.len();
+                let target = open.segment_bytes().min(wanted.unwrap_or(usize::MAX));
                 open.bytes() > 0 && (open.bytes() + bytes > target || batches > SEGMENT_BATCHES_MAX)
             };
             if let Some(full) = books.open.take_if(has_no_room) {
                 books.full.push_back(full);
             }
-            let open = books.open.get_or_insert_with(|| OpenSegment::new(Instant::now()));
-            open.add(waiting, submissions);
+            let now = Instant::now();
+            let open = books.open.get_or_insert_with(|| OpenSegment::new(now));
+            open.add(waiting, submissions, options, now);
         }
         self.desk.look.notify_one();
         ProduceTicket::new(ticket)
@@ -210,12 +219,7 @@ impl Desk {
     }
 
     fn cut_options(&self) -> CutOptions {
-        let options = &self.parts.options;
-        CutOptions {
-            linger_max: options.linger_max,
-            segment_bytes: options.segment_bytes,
-            uploads_max: options.uploads_max,
-        }
+        CutOptions { uploads_max: self.parts.options.uploads_max }
     }
 
     /// Remembers an object that is in no commit and will never be.

@@ -21,7 +21,8 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores,
     let metrics = BlobMetrics::default();
     metrics.register(registry);
     let lanes = options.storage.lanes();
-    let retry = RetryOptions::default();
+    // In a folder nothing is slow that a second request would find faster.
+    let retry = RetryOptions { hedge: options.bucket.is_some(), ..RetryOptions::default() };
     let stores = match options.bucket_url()? {
         None => {
             let folder = options.data.join(OBJECTS);
@@ -29,7 +30,7 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores,
             let store = LocalStore::open(folder).await.map_err(|source| AppError::Store { place, source })?;
             let store: Arc<dyn BlobStore> = Arc::new(store);
             let measured = |purpose| Measured::new(Arc::clone(&store), Meter::new(metrics.clone(), "local", purpose));
-            Stores::new(&lanes, &retry, |purpose| Arc::new(measured(purpose)))
+            Stores::new(&lanes, &retry, metrics.hedged_gets(), |purpose| Arc::new(measured(purpose)))
         }
         Some(url) => {
             let place = format!("the bucket {} (--bucket)", options.bucket.as_deref().unwrap_or_default());
@@ -40,7 +41,7 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores,
             let meter = |purpose| Meter::new(metrics.clone(), "s3", purpose);
             let opened = S3Store::open_metered(s3, meter(Purpose::Upkeep)).await;
             let store = opened.map_err(|source| AppError::Store { place, source })?;
-            Stores::new(&lanes, &retry, |purpose| Arc::new(store.metered(meter(purpose))))
+            Stores::new(&lanes, &retry, metrics.hedged_gets(), |purpose| Arc::new(store.metered(meter(purpose))))
         }
     };
     Ok((stores, metrics))

@@ -267,6 +267,6 @@ mod tests {
         let message = set("node-id=one").unwrap_err().to_string();
         assert!(message.contains("`node-id`") && message.contains("whole number"), "{message}");
         assert_eq!(set("storage.linger-max-ms=5").unwrap().storage.linger_max_ms, Some(5), "has no default");
-        assert_eq!(set("storage.put-budget=2").unwrap().storage.put_budget, Some(2.0));
+        assert_eq!(set("storage.put-budget=2").unwrap().storage.put_budget, Some("2".into()));
     }
 }

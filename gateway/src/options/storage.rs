@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use metadata::model::profile::Profile;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use storage::blob::lanes::LanesOptions;
-use storage::options::{Profile, ReaderOptions, UpkeepOptions, WriterOptions};
+use storage::cost::Prices;
+use storage::options::{ProfileNumbers, PutBudget, ReaderOptions, UpkeepOptions, WriterOptions};
 
 use super::kafka::KafkaSettings;
 use super::load::OptionsError;
@@ -14,14 +16,18 @@ use super::load::OptionsError;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct StorageSection {
-    /// Latency against number of PUTs: `realtime`, `balanced` or `throughput`. Sets the three numbers below.
+    /// Latency against number of PUTs: `realtime`, `balanced` or `throughput`. Sets `linger-max-ms`, `segment-bytes` and
+    /// `put-budget`; a topic may name another in its config `streamhouse.profile`.
     pub profile: String,
     /// Longest time a batch waits for its segment to be cut, ms (`linger.max`).
     pub linger_max_ms: Option<u32>,
     /// A segment is cut when it holds this many bytes (`segment.bytes`).
     pub segment_bytes: Option<u32>,
-    /// PUTs per second that the cut aims at (`put.budget`).
-    pub put_budget: Option<f64>,
+    /// PUTs that the cut aims at (`put.budget`): so many per second, as `20`, or money, as `100 USD/month`, by the prices
+    /// under `cost`. Binds every profile; only full segments may exceed it, and `linger-max-ms` if that is set too.
+    #[serde(deserialize_with = "text_or_number")]
+    #[schemars(with = "Option<String>")]
+    pub put_budget: Option<String>,
     /// Segments uploaded side by side, at most.
     pub uploads_max: u32,
     /// Bytes of records waiting to be written; past it producers wait.
@@ -73,28 +79,33 @@ impl Default for StorageSection {
 }
 
 impl StorageSection {
-    /// How batches become objects; `puts_are_free` where they cost time only, as in a folder.
-    pub fn writer(&self, puts_are_free: bool) -> Result<WriterOptions, OptionsError> {
+    /// How batches become objects. Without a bucket PUTs cost time only, and are many more.
+    pub fn writer(&self, has_bucket: bool, prices: &Prices) -> Result<WriterOptions, OptionsError> {
         let wrong = |key: &str, reason: String| OptionsError::Value { key: format!("storage.{key}"), reason };
         let profile = self.profile.parse::<Profile>().map_err(|reason| wrong("profile", reason))?;
-        let of_profile = WriterOptions::of(profile);
-        let mut writer = if puts_are_free { of_profile.with_free_puts() } else { of_profile };
+        let mut writer = WriterOptions::of(profile);
+        if !has_bucket {
+            writer = writer.with(ProfileNumbers::with_free_puts);
+            writer.hedge = false;
+        }
+        if let Some(text) = &self.put_budget {
+            let budget = text.parse::<PutBudget>().and_then(|budget| budget.per_second(prices));
+            let rate = budget.map_err(|reason| wrong("put-budget", reason))?;
+            writer = writer.with(|numbers| numbers.at_most(rate));
+            writer.numbers.put_budget = rate;
+            writer.numbers.put_burst = rate.ceil() as u32; // saturates
+        }
         if let Some(ms) = self.linger_max_ms {
-            writer.linger_max = Duration::from_millis(ms.into());
+            writer.numbers.linger_max = Duration::from_millis(ms.into());
         }
         if let Some(bytes) = self.segment_bytes {
-            writer.segment_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        }
-        if let Some(rate) = self.put_budget {
-            writer.put_budget = rate;
-            writer.put_burst = rate.ceil() as u32; // saturates
+            writer.numbers.segment_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         }
         writer.uploads_max = self.uploads_max as usize;
         writer.memory_bytes = usize::try_from(self.write_memory_bytes).unwrap_or(usize::MAX);
         writer.deadline = Duration::from_millis(self.write_deadline_ms.into());
-        let positive = writer.segment_bytes > 0 && writer.uploads_max > 0 && writer.put_budget > 0.0;
-        if !positive {
-            return Err(wrong("segment-bytes", "segment-bytes, uploads-max and put-budget must be above 0".into()));
+        if writer.numbers.segment_bytes == 0 || writer.uploads_max == 0 {
+            return Err(wrong("segment-bytes", "segment-bytes and uploads-max must be above 0".into()));
         }
         Ok(writer)
     }
@@ -130,5 +141,54 @@ impl StorageSection {
             offsets_retention: millis("offsets.retention.minutes", 60_000),
             ..UpkeepOptions::default()
         }
+    }
+}
+
+/// A number in a file means the same as its text.
+fn text_or_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Text(String),
+        Number(f64),
+    }
+    Ok(Option::<Given>::deserialize(from)?.map(|given| match given {
+        Given::Text(text) => text,
+        Given::Number(number) => number.to_string(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_binds_every_profile_and_single_numbers_win_over_the_profile() {
+        let section = StorageSection { put_budget: Some("100 USD/month".into()), ..StorageSection::default() };
+        let writer = section.writer(true, &Prices::STANDARD).unwrap();
+        let rates: Vec<f64> = writer.topic_numbers.iter().map(|numbers| numbers.put_budget).collect();
+        assert!((writer.numbers.put_budget - 7.61).abs() < 0.01);
+        assert_eq!(rates, [writer.numbers.put_budget, writer.numbers.put_budget, 4.0]);
+        assert!(writer.hedge);
+        let section = StorageSection {
+            profile: "realtime".into(),
+            linger_max_ms: Some(7),
+            segment_bytes: Some(99),
+            put_budget: Some("500".into()),
+            ..StorageSection::default()
+        };
+        let writer = section.writer(true, &Prices::STANDARD).unwrap();
+        let wanted = ProfileNumbers {
+            linger_max: Duration::from_millis(7),
+            segment_bytes: 99,
+            put_budget: 500.0,
+            put_burst: 500,
+        };
+        assert_eq!((writer.numbers, writer.topic_numbers), (wanted, WriterOptions::default().topic_numbers));
+        let free = StorageSection::default().writer(false, &Prices::FREE).unwrap();
+        assert_eq!((free.numbers.put_budget, free.hedge), (200.0, false));
+        let money = StorageSection { put_budget: Some("1 USD/month".into()), ..StorageSection::default() };
+        let refused = money.writer(false, &Prices::FREE).unwrap_err().to_string();
+        assert!(refused.contains("`storage.put-budget`"), "{refused}");
     }
 }

@@ -4,6 +4,7 @@
 
 use self::Effect::{Acts, NoEffect};
 use self::Kind::{Bool, Choice, Double, Int, List, Long};
+use super::profile::Profile;
 
 /// Type of a config and the values it may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -341,6 +342,14 @@ pub const DEFINITIONS: &[Definition] = &[
         "Age at which a segment file is closed, ms.",
     ),
     def(
+        "streamhouse.profile",
+        None,
+        Choice(&["gateway", "realtime", "balanced", "throughput"]),
+        "gateway",
+        Acts,
+        "How soon batches of the topic become objects: by this profile's numbers, or as the gateway does.",
+    ),
+    def(
         "unclean.leader.election.enable",
         Some("unclean.leader.election.enable"),
         Bool,
@@ -436,6 +445,8 @@ pub struct TopicConfig {
     pub gzip_level: i32,
     /// Level for zstd.
     pub zstd_level: i32,
+    /// By whose numbers its batches are cut; `None` for the gateway's.
+    pub profile: Option<Profile>,
 }
 
 impl TopicConfig {
@@ -464,6 +475,7 @@ impl TopicConfig {
             },
             gzip_level: i32::try_from(number("compression.gzip.level")).unwrap_or(-1),
             zstd_level: i32::try_from(number("compression.zstd.level")).unwrap_or(3),
+            profile: text("streamhouse.profile").parse().ok(),
         }
     }
 }
@@ -491,6 +503,7 @@ mod tests {
             ("message.timestamp.type", "createtime"),
             ("min.cleanable.dirty.ratio", "1.5"),
             ("preallocate", "yes"),
+            ("streamhouse.profile", "fast"),
         ] {
             assert!(matches!(validate(name, value), Err(InvalidConfig::Value { .. })), "{name}={value}");
         }
@@ -503,5 +516,7 @@ mod tests {
         let config = TopicConfig::resolve(|name| (name == "retention.ms").then_some("5"));
         assert_eq!((config.retention_ms, config.retention_bytes, config.max_message_bytes), (Some(5), None, 1_048_588));
         assert_eq!(TopicConfig::resolve(|name| (name == "retention.ms").then_some("-1")).retention_ms, None);
+        let profile = |text| TopicConfig::resolve(|name| (name == "streamhouse.profile").then_some(text)).profile;
+        assert_eq!((profile("realtime"), profile("gateway"), config.profile), (Some(Profile::Realtime), None, None));
     }
 }

@@ -84,6 +84,7 @@ pub struct BlobMetrics {
     bytes: Family<OperationLabels, Counter>,
     in_flight: Family<OperationLabels, Gauge>,
     duration: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    hedged_gets: Counter,
     /// The same as `requests` and `bytes`, to be reckoned with.
     counted: Arc<[[Counted; Purpose::ALL.len()]; Operation::ALL.len()]>,
 }
@@ -95,6 +96,7 @@ impl Default for BlobMetrics {
             bytes: Family::default(),
             in_flight: Family::default(),
             duration: Family::new_with_constructor(duration_buckets),
+            hedged_gets: Counter::default(),
             counted: Arc::default(),
         }
     }
@@ -116,6 +118,8 @@ impl BlobMetrics {
             Unit::Bytes,
             self.bytes.clone(),
         );
+        let help = "GETs of readers that took long and got a second one beside them";
+        registry.register("hedged_gets", help, self.hedged_gets.clone());
         registry.register("requests_in_flight", "Requests to the store under way", self.in_flight.clone());
         registry.register_with_unit(
             "request_duration",
@@ -148,6 +152,11 @@ impl BlobMetrics {
             usage.add(operation, purpose, Tally { requests, bytes });
         }
         usage
+    }
+
+    /// Where to count second requests of readers.
+    pub fn hedged_gets(&self) -> &Counter {
+        &self.hedged_gets
     }
 
     fn counted(&self, operation: Operation, purpose: Purpose) -> &Counted {

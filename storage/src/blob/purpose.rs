@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::BlobStore;
 use super::lanes::{Lane, LanePermits, LanesOptions, ReadLanes};
 use super::retry::{Retry, RetryOptions};
@@ -68,9 +70,18 @@ pub struct Stores {
 
 impl Stores {
     /// Puts lanes and retries before the stores that `of` gives, each of which counts for its purpose.
-    pub fn new(lanes: &LanesOptions, retry: &RetryOptions, of: impl Fn(Purpose) -> Arc<dyn BlobStore>) -> Self {
-        let tried =
-            Purpose::ALL.map(|purpose| -> Arc<dyn BlobStore> { Arc::new(Retry::new(of(purpose), retry.clone())) });
+    ///
+    /// Only readers' GETs are hedged here, if at all, and counted in `hedged`; the writer hedges its PUTs by its budget.
+    pub fn new(
+        lanes: &LanesOptions,
+        retry: &RetryOptions,
+        hedged: &Counter,
+        of: impl Fn(Purpose) -> Arc<dyn BlobStore>,
+    ) -> Self {
+        let tried = Purpose::ALL.map(|purpose| -> Arc<dyn BlobStore> {
+            let options = RetryOptions { hedge: retry.hedge && purpose == Purpose::Fetch, ..retry.clone() };
+            Arc::new(Retry::hedging(of(purpose), options, hedged.clone()))
+        });
         let upkeep = LanePermits::new(lanes.upkeep);
         let by_purpose = Purpose::ALL.map(|purpose| {
             let permits = match purpose {
@@ -109,7 +120,7 @@ mod tests {
     use crate::blob::{Operation, Payload, contract};
 
     fn stores(lanes: &LanesOptions, inner: &Arc<dyn BlobStore>, metrics: &BlobMetrics) -> Stores {
-        Stores::new(lanes, &RetryOptions::default(), |purpose| {
+        Stores::new(lanes, &RetryOptions::default(), &Counter::default(), |purpose| {
             Arc::new(Measured::new(Arc::clone(inner), Meter::new(metrics.clone(), "memory", purpose)))
         })
     }

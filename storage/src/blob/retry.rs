@@ -5,15 +5,15 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::{Either, select};
 use metadata::class::{Classify, ErrorClass};
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::hedge::Hedges;
 use super::{BlobError, BlobStore, ObjectMeta, Operation, Payload};
 
 /// How often and how long to try.
@@ -27,15 +27,9 @@ pub struct RetryOptions {
     pub first_pause: Duration,
     /// The longest pause of all; default 2 s.
     pub longest_pause: Duration,
-    /// After this long without an answer to a plain PUT or a ranged GET, ask once more and take the first success; default off.
-    /// At most one request in [`HEDGE_EVERY`] is doubled on average, so that a slow store is not loaded twice.
-    pub hedge_after: Option<Duration>,
+    /// Whether a ranged GET that takes unusually long gets a second one beside it; default off.
+    pub hedge: bool,
 }
-
-/// How many requests earn one hedge.
-pub const HEDGE_EVERY: u32 = 20;
-/// Hedges that may be saved up.
-const HEDGES_SAVED_MAX: u32 = 10;
 
 impl Default for RetryOptions {
     fn default() -> Self {
@@ -44,7 +38,7 @@ impl Default for RetryOptions {
             deadline: Duration::from_secs(30),
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(2),
-            hedge_after: None,
+            hedge: false,
         }
     }
 }
@@ -58,14 +52,18 @@ impl Default for RetryOptions {
 pub struct Retry {
     inner: Arc<dyn BlobStore>,
     options: RetryOptions,
-    /// In parts of 1/[`HEDGE_EVERY`] of a hedge.
-    hedges: AtomicU32,
+    hedges: Hedges,
 }
 
 impl Retry {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn BlobStore>, options: RetryOptions) -> Self {
-        Self { inner, options, hedges: AtomicU32::new(HEDGE_EVERY) }
+        Self::hedging(inner, options, Counter::default())
+    }
+
+    /// Wraps `inner`; second requests are counted.
+    pub fn hedging(inner: Arc<dyn BlobStore>, options: RetryOptions, hedged: Counter) -> Self {
+        Self { inner, options, hedges: Hedges::new(hedged) }
     }
 
     async fn run<T, F>(&self, operation: Operation, attempt: impl Fn() -> F + Send + Sync) -> Result<T, BlobError>
@@ -81,40 +79,6 @@ impl Retry {
         }
     }
 
-    async fn hedged<T, F>(&self, operation: Operation, attempt: impl Fn() -> F + Send + Sync) -> Result<T, BlobError>
-    where
-        T: Send,
-        F: Future<Output = Result<T, BlobError>> + Send,
-    {
-        let Some(after) = self.options.hedge_after else { return self.run(operation, attempt).await };
-        self.earn_hedge();
-        self.run(operation, || async {
-            let first = Box::pin(attempt());
-            let first = match timeout_or_give_back(after, first).await {
-                Ok(answer) => return answer,
-                Err(first) if self.spend_hedge() => first,
-                Err(first) => return first.await,
-            };
-            match select(first, Box::pin(attempt())).await {
-                Either::Left((Ok(value), _)) | Either::Right((Ok(value), _)) => Ok(value),
-                // The slower one may still succeed.
-                Either::Left((Err(_), other)) => other.await,
-                Either::Right((Err(_), other)) => other.await,
-            }
-        })
-        .await
-    }
-
-    fn earn_hedge(&self) {
-        let more = |saved: u32| (saved < HEDGES_SAVED_MAX * HEDGE_EVERY).then_some(saved + 1);
-        let _ = self.hedges.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-    }
-
-    fn spend_hedge(&self) -> bool {
-        let less = |saved: u32| saved.checked_sub(HEDGE_EVERY);
-        self.hedges.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
-    }
-
     async fn is_ours(&self, key: &str, payload: &Payload) -> Result<bool, BlobError> {
         if self.head(key).await?.size != payload.len() {
             return Ok(false);
@@ -127,7 +91,7 @@ impl Retry {
 #[deny(clippy::missing_trait_methods)]
 impl BlobStore for Retry {
     async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
-        self.hedged(Operation::Put, || self.inner.put(key, payload.clone())).await
+        self.run(Operation::Put, || self.inner.put(key, payload.clone())).await
     }
 
     async fn put_new(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
@@ -150,7 +114,12 @@ impl BlobStore for Retry {
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, BlobError> {
-        self.hedged(Operation::GetRange, || self.inner.get_range(key, range.clone())).await
+        let get = || self.inner.get_range(key, range.clone());
+        if !self.options.hedge {
+            return self.run(Operation::GetRange, get).await;
+        }
+        let bytes = range.end.saturating_sub(range.start);
+        self.run(Operation::GetRange, || self.hedges.run(bytes, || true, get)).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, BlobError> {
@@ -218,14 +187,6 @@ impl<'a> Tries<'a> {
         sleep(pause).await;
         self.next_pause = (self.next_pause * 2).min(self.options.longest_pause);
         Ok(())
-    }
-}
-
-/// The answer if it comes in time, or the future to go on with.
-async fn timeout_or_give_back<F: Future + Unpin>(after: Duration, future: F) -> Result<F::Output, F> {
-    match select(future, Box::pin(sleep(after))).await {
-        Either::Left((answer, _)) => Ok(answer),
-        Either::Right(((), future)) => Err(future),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::blob::BlobStore;
 use crate::blob::lanes::{LaneOptions, LanesOptions};
 use crate::options::WriterOptions;
 use crate::sample::{batch_at, batch_of, partition};
-use crate::testbed::{Bed, GetFault, batches, read, records_of, want};
+use crate::testbed::{Bed, GetFault, batches, read, records_of, segments_of, want};
 
 const GET: Duration = Duration::from_millis(25);
 
@@ -121,7 +121,7 @@ async fn budgets_are_kept_and_claimed_in_the_order_of_the_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn reads_begin_at_the_batch_that_holds_the_offset() {
-    let bed = Bed::with(WriterOptions { segment_bytes: 400, ..WriterOptions::default() }).await;
+    let bed = Bed::with(segments_of(400, WriterOptions::default())).await;
     bed.topic(1, 1).await;
     let tickets: Vec<_> = (0..30).map(|n| bed.submit(vec![(partition(1, 0), batch_of(1 + n % 4, n as u64))])).collect();
     let mut bases = Vec::new();

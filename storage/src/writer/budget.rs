@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use metadata::model::profile::Profile;
 use tokio::time::Instant;
+
+use crate::options::{ProfileNumbers, WriterOptions};
 
 /// A cut for another reason than the budget may overdraw it, by no more than comes in within this many seconds.
 const DEBT_SECONDS: f64 = 1.0;
@@ -44,6 +47,41 @@ impl Budget {
     }
 }
 
+/// A budget for each set of numbers that segments may be cut by. What is cut by one of them is a PUT for all.
+#[derive(Debug, Clone)]
+pub struct Budgets {
+    gateway: Budget,
+    topics: [Budget; Profile::ALL.len()],
+}
+
+impl Budgets {
+    /// Full budgets.
+    pub fn new(options: &WriterOptions, now: Instant) -> Self {
+        let budget = |numbers: &ProfileNumbers| Budget::new(numbers.put_budget, numbers.put_burst, now);
+        Self { gateway: budget(&options.numbers), topics: options.topic_numbers.each_ref().map(budget) }
+    }
+
+    /// The one in force for topics of this profile.
+    pub fn of(&self, profile: Option<Profile>) -> &Budget {
+        profile.map_or(&self.gateway, |profile| &self.topics[profile.index()])
+    }
+
+    /// Takes a token for a PUT.
+    pub fn take(&mut self, now: Instant) {
+        self.gateway.take(now);
+        self.topics.iter_mut().for_each(|budget| budget.take(now));
+    }
+
+    /// Takes a token if the gateway's own budget has one.
+    pub fn take_spare(&mut self, now: Instant) -> bool {
+        let has_token = self.gateway.token_at() <= now;
+        if has_token {
+            self.take(now);
+        }
+        has_token
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +112,17 @@ mod tests {
         (0..1_000).for_each(|_| budget.take(now));
         assert_eq!(budget.token_at(), now + Duration::from_millis(1_250));
         assert_eq!(budget.spaced_at(), Some(now + Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn what_one_profile_spends_the_others_have_spent_too() {
+        let now = Instant::now();
+        let mut budgets = Budgets::new(&WriterOptions::default(), now);
+        (0..30).for_each(|_| budgets.take(now));
+        assert!(budgets.of(Some(Profile::Realtime)).token_at() <= now, "it has a hundred");
+        assert_eq!(budgets.of(None).token_at(), now + Duration::from_millis(550));
+        assert_eq!(budgets.of(Some(Profile::Balanced)).token_at(), budgets.of(None).token_at());
+        assert!(!budgets.take_spare(now + Duration::from_millis(549)));
+        assert!(budgets.take_spare(now + Duration::from_millis(551)));
     }
 }

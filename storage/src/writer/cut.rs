@@ -9,7 +9,8 @@
 //! - *Worth it.* While an upload is under way, a second is only begun when the budget's interval has passed, when at least
 //!   as many requests have gathered as the largest upload under way has, and when none is about to be answered.
 //!
-//! `linger.max` and the target size overrule both.
+//! `linger.max` and the target size overrule both. The numbers are those of the topics whose batches are in the segment: of
+//! several profiles the tightest.
 
 use std::time::Duration;
 
@@ -55,23 +56,21 @@ impl CutReason {
 /// The numbers of the policy.
 #[derive(Debug, Clone, Copy)]
 pub struct CutOptions {
-    /// No batch waits longer for its cut if an upload may start.
-    pub linger_max: Duration,
-    /// Target size, bytes.
-    pub segment_bytes: usize,
     /// Most segments under way.
     pub uploads_max: usize,
 }
 
-/// The open segment.
+/// The open segment, with the tightest numbers of those whose batches are in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Gathered {
     /// Requests in it.
     pub requests: usize,
     /// Bytes in it.
     pub bytes: usize,
-    /// When its first batch came.
-    pub since: Instant,
+    /// Target size, bytes.
+    pub segment_bytes: usize,
+    /// When one of its batches has waited for its `linger.max`.
+    pub linger_at: Instant,
 }
 
 /// What was answered last.
@@ -134,10 +133,10 @@ pub fn decide(options: &CutOptions, view: &View) -> Decision {
     if view.closing {
         return Decision::Cut(CutReason::Shutdown);
     }
-    if open.bytes >= options.segment_bytes {
+    if open.bytes >= open.segment_bytes {
         return Decision::Cut(CutReason::Size);
     }
-    let linger = open.since + options.linger_max;
+    let linger = open.linger_at;
     if linger <= view.now {
         return Decision::Cut(CutReason::Linger);
     }
@@ -183,18 +182,21 @@ fn worth_it_at(view: &View, open: &Gathered) -> Option<Instant> {
 mod tests {
     use super::*;
 
-    const OPTIONS: CutOptions =
-        CutOptions { linger_max: Duration::from_millis(250), segment_bytes: 1_000, uploads_max: 3 };
+    const OPTIONS: CutOptions = CutOptions { uploads_max: 3 };
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    fn gathered(requests: usize, bytes: usize, since: Instant) -> Gathered {
+        Gathered { requests, bytes, segment_bytes: 1_000, linger_at: since + ms(250) }
     }
 
     fn view(start: Instant, at: u64, requests: usize) -> View {
         let now = start + ms(at);
         View {
             now,
-            open: (requests > 0).then_some(Gathered { requests, bytes: requests, since: now }),
+            open: (requests > 0).then_some(gathered(requests, requests, now)),
             full: false,
             under_way: 0,
             largest: 0,
@@ -253,7 +255,7 @@ mod tests {
         let busy = View { under_way: 2, largest: 100, oldest: Some(start), ..view(start, 0, 1) };
         let old = View { now: start + ms(250), ..busy };
         assert_eq!(decide(&OPTIONS, &old), Decision::Cut(CutReason::Linger));
-        let open = Some(Gathered { requests: 1, bytes: 1_000, since: start });
+        let open = Some(gathered(1, 1_000, start));
         assert_eq!(decide(&OPTIONS, &View { open, ..busy }), Decision::Cut(CutReason::Size));
         assert_eq!(decide(&OPTIONS, &View { full: true, ..busy }), Decision::Cut(CutReason::Size));
         assert_eq!(decide(&OPTIONS, &View { closing: true, ..busy }), Decision::Cut(CutReason::Shutdown));

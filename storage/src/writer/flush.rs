@@ -20,7 +20,7 @@ use super::cut::{Answered, CutReason, Decision, View, decide};
 use super::gaps::Gaps;
 use super::open::{OpenSegment, Waiting};
 use super::{Books, Desk};
-use crate::blob::{BlobError, Operation};
+use crate::blob::{BlobError, Operation, Payload};
 use crate::cache::tail::StagedSegment;
 use crate::error::WriteError;
 use crate::metrics::{AnswerLabel, CutLabel};
@@ -151,7 +151,7 @@ impl Books {
         }
         match decide(&desk.cut_options(), &self.view(now)) {
             Decision::Cut(reason) => {
-                self.budget.take(now);
+                self.budgets.take(now);
                 match self.full.pop_front().or_else(|| self.open.take()) {
                     Some(segment) => Step::Cut(segment, reason),
                     None => Step::Wait,
@@ -164,6 +164,7 @@ impl Books {
 
     fn view(&self, now: Instant) -> View {
         let Flights { under_way, usual, answered, .. } = &self.flights;
+        let budget = self.budgets.of(self.open.as_ref().and_then(OpenSegment::profile));
         View {
             now,
             open: self.open.as_ref().map(OpenSegment::gathered),
@@ -173,8 +174,8 @@ impl Books {
             oldest: under_way.values().next().map(|flight| flight.began),
             usual: *usual,
             answered: *answered,
-            token_at: self.budget.token_at(),
-            spaced_at: self.budget.spaced_at(),
+            token_at: budget.token_at(),
+            spaced_at: budget.spaced_at(),
             closing: self.closing,
         }
     }
@@ -182,7 +183,7 @@ impl Books {
 
 impl Desk {
     fn begin_upload(self: &Arc<Self>, segment: OpenSegment, reason: CutReason) -> UnderWay {
-        let OpenSegment { builder, requests, since } = segment;
+        let OpenSegment { builder, requests, since, .. } = segment;
         let now = Instant::now();
         let counter = self.next_object.fetch_add(1, Ordering::Relaxed);
         let object = ObjectId { session: self.parts.metadata.session(), counter };
@@ -216,7 +217,7 @@ impl Desk {
         })?;
         let key = object.key();
         crash_here("writer::before_put");
-        let (put, staged) = tokio::join!(timeout_at(deadline, self.parts.blobs.put(&key, built.payload)), async {
+        let (put, staged) = tokio::join!(timeout_at(deadline, self.put(&key, built.payload)), async {
             StagedSegment::copy(&built.commit, &built.runs)
         });
         let put = put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: Operation::Put, after: began.elapsed() }));
@@ -227,6 +228,15 @@ impl Desk {
         let at = Instant::now();
         self.parts.metrics.upload_seconds.observe((at - began).as_secs_f64());
         Ok(Uploaded { commit: built.commit, staged, at })
+    }
+
+    /// One PUT, and a second one beside it if it is slow and the budget has a token: the key is unique, so both may succeed.
+    async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
+        if !self.parts.options.hedge {
+            return self.parts.blobs.put(key, payload).await;
+        }
+        let may = || self.books().budgets.take_spare(Instant::now());
+        self.hedges.run(payload.len(), may, || self.parts.blobs.put(key, payload.clone())).await
     }
 
     /// Answers all requests of a segment alike and lets the next cut happen.

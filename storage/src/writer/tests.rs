@@ -13,9 +13,11 @@ use metadata::model::offset::Offset;
 use tokio::time::{Instant, advance};
 
 use super::*;
-use crate::options::Profile;
+use crate::options::ProfileNumbers;
 use crate::sample::{batch_at, batch_of, partition};
-use crate::testbed::{Bed, PutFault, World, base_of, batches, read, records_of, submissions};
+use crate::testbed::{Bed, PutFault, World, base_of, batches, read, records_of, segments_of, submissions};
+
+mod profiles;
 
 const PUT: Duration = Duration::from_millis(60);
 
@@ -25,6 +27,10 @@ fn ms(ms: u64) -> Duration {
 
 fn options() -> WriterOptions {
     WriterOptions::default()
+}
+
+fn free() -> WriterOptions {
+    options().with(ProfileNumbers::with_free_puts)
 }
 
 fn stamped(sequence: i32) -> Vec<u8> {
@@ -90,12 +96,12 @@ async fn a_busy_gateway_keeps_to_its_put_budget() {
         base_of(answer);
     }
     let puts = bed.world.stage.script().put_count as f64;
-    assert!(puts <= options().put_budget * 10.5, "{puts} PUTs in 10 s");
+    assert!(puts <= options().numbers.put_budget * 10.5, "{puts} PUTs in 10 s");
 }
 
 #[tokio::test(start_paused = true)]
 async fn l8_offsets_come_in_submission_order_whatever_order_puts_complete_in() {
-    let bed = Bed::with(WriterOptions { segment_bytes: 1, ..options() }).await;
+    let bed = Bed::with(segments_of(1, options())).await;
     bed.topic(1, 2).await;
     let slow = |n: u64| PutFault::Slow(ms(500 - 100 * n));
     bed.world.stage.script().puts.extend((0..5).map(slow));
@@ -115,7 +121,7 @@ async fn l8_offsets_come_in_submission_order_whatever_order_puts_complete_in() {
 
 #[tokio::test(start_paused = true)]
 async fn l8_a_new_producer_whose_first_put_fails_keeps_its_order() {
-    let bed = Bed::with(WriterOptions { segment_bytes: 1, ..options() }).await;
+    let bed = Bed::with(segments_of(1, options())).await;
     bed.topic(1, 1).await;
     bed.world.stage.script().puts.push_back(PutFault::Refused);
     let send = |n| bed.submit(vec![(partition(1, 0), stamped(n))]);
@@ -302,7 +308,7 @@ async fn what_a_watcher_is_woken_for_is_in_the_tail() {
 #[tokio::test(start_paused = true)]
 async fn full_segments_go_without_waiting_and_large_requests_go_alone() {
     let batch = batch_of(1, 1);
-    let bed = Bed::with(WriterOptions { segment_bytes: batch.len() * 2, ..options() }).await;
+    let bed = Bed::with(segments_of(batch.len() * 2, options())).await;
     bed.topic(1, 1).await;
     bed.world.stage.script().put_delay = PUT;
     let began = Instant::now();
@@ -329,14 +335,14 @@ async fn an_empty_request_and_an_unknown_topic_are_answered() {
 #[test]
 fn profiles_differ_in_the_numbers_of_the_cut_only() {
     let (fast, slow) = (WriterOptions::of(Profile::Realtime), WriterOptions::of(Profile::Throughput));
-    assert!(fast.linger_max < slow.linger_max && fast.put_budget > slow.put_budget);
-    let WriterOptions { linger_max, segment_bytes, put_budget, put_burst, .. } = slow;
-    assert_eq!(WriterOptions { linger_max, segment_bytes, put_budget, put_burst, ..fast }, slow);
+    let (f, s) = (fast.numbers, slow.numbers);
+    assert!(f.linger_max < s.linger_max && f.segment_bytes < s.segment_bytes && f.put_budget > s.put_budget);
+    assert_eq!(WriterOptions { numbers: slow.numbers, ..fast }, slow);
 }
 
 #[tokio::test(start_paused = true)]
 async fn on_a_folder_a_client_that_waits_for_each_ack_gets_it_after_one_put() {
-    let bed = Bed::with(options().with_free_puts()).await;
+    let bed = Bed::with(free()).await;
     bed.topic(1, 1).await;
     bed.world.stage.script().put_delay = ms(1);
     let began = Instant::now();
@@ -352,8 +358,7 @@ async fn on_a_folder_a_client_that_waits_for_each_ack_gets_it_after_one_put() {
 async fn l1_l2_l5_l8_hold_for_many_producers_at_once() {
     const PRODUCERS: u64 = 8;
     const REQUESTS: u64 = 150;
-    let bed =
-        Arc::new(Bed::with(WriterOptions { segment_bytes: 2_000, uploads_max: 4, ..options().with_free_puts() }).await);
+    let bed = Arc::new(Bed::with(segments_of(2_000, WriterOptions { uploads_max: 4, ..free() })).await);
     bed.topic(1, 3).await;
     for n in 0..400_u64 {
         let fault =

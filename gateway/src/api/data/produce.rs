@@ -185,7 +185,7 @@ fn check(
     let partition = found.partition(data.index).ok_or_else(|| unknown(ErrorCode::UnknownTopicOrPartition))?;
     let rules = Rules { config: &found.config, now_ms, version };
     let ValidBatch { bytes, summary, append_time_ms } = validate(data.records.as_ref(), rules)?;
-    Ok((Submission { partition, batch: bytes, summary }, append_time_ms))
+    Ok((Submission { partition, batch: bytes, summary, profile: found.config.profile }, append_time_ms))
 }
 
 fn refuse(slot: &mut PartitionProduceResponse, invalid: InvalidBatch) {
