@@ -241,6 +241,11 @@ impl Gateway {
         self.address
     }
 
+    /// Where its admin listener stands.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Its address as clients are told it.
     pub fn bootstrap(&self) -> String {
         self.address.to_string()

@@ -16,6 +16,7 @@ use metadata::model::ids::NodeId;
 use metadata::state::FEATURE_LEVEL;
 use prometheus_client::registry::Registry;
 use storage::blob::purpose::{Purpose, Stores};
+use storage::cache::disk::DiskCache;
 use storage::cache::tail::TailCache;
 use storage::metrics::StorageMetrics;
 use storage::reader::{Reader, ReaderParts};
@@ -126,7 +127,8 @@ impl App {
         let prices = options.cost.prices(options.bucket.is_some())?;
         let writer_metrics = storage_metrics.writer.clone();
         let cost = CostMeter::register(&mut registry, prices, blob_metrics, writer_metrics, metadata.clone());
-        let (services, upkeep) = assemble(options, metadata, &stores, storage_metrics, metrics)?;
+        let disk = store::open_cache(&options, &cluster_id, storage_metrics.disk.clone()).await?;
+        let (services, upkeep) = assemble(options, metadata, &stores, disk, storage_metrics, metrics)?;
         let shared = Arc::new(network(&services));
         let admin = Admin::new(registry, cost);
         let admin_stop = CancellationToken::new();
@@ -257,6 +259,7 @@ fn assemble(
     options: Options,
     metadata: Metadata,
     stores: &Stores,
+    disk: Option<Arc<DiskCache>>,
     storage_metrics: StorageMetrics,
     metrics: Arc<Metrics>,
 ) -> Result<(Arc<Services>, Upkeep), AppError> {
@@ -276,6 +279,7 @@ fn assemble(
         lanes: stores.for_readers(),
         metadata: metadata.clone(),
         tail,
+        disk,
         metrics: storage_metrics.clone(),
         options: reader_options,
     });

@@ -2,5 +2,6 @@
 
 pub mod block;
 pub mod blocks;
+pub mod disk;
 pub mod single_flight;
 pub mod tail;

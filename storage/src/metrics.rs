@@ -20,6 +20,8 @@ pub struct StorageMetrics {
     pub tail: CacheMetrics,
     /// The block cache's.
     pub blocks: CacheMetrics,
+    /// That of its tier on disk.
+    pub disk: DiskMetrics,
     /// Upkeep's.
     pub upkeep: UpkeepMetrics,
 }
@@ -32,6 +34,7 @@ impl StorageMetrics {
         metrics.reader.show(registry.sub_registry_with_prefix("streamhouse_reader"));
         metrics.tail.show(registry.sub_registry_with_prefix("streamhouse_tail_cache"));
         metrics.blocks.show(registry.sub_registry_with_prefix("streamhouse_block_cache"));
+        metrics.disk.show(registry.sub_registry_with_prefix("streamhouse_disk_cache"));
         metrics.upkeep.show(registry.sub_registry_with_prefix("streamhouse_upkeep"));
         metrics
     }
@@ -43,6 +46,7 @@ impl StorageMetrics {
             reader: ReaderMetrics::default(),
             tail: CacheMetrics::unregistered(),
             blocks: CacheMetrics::unregistered(),
+            disk: DiskMetrics::default(),
             upkeep: UpkeepMetrics::default(),
         }
     }
@@ -127,6 +131,13 @@ impl WriterMetrics {
     }
 }
 
+/// Label of an extent that a reader asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FoundLabel {
+    /// `memory`, `coming` (a load was under way), `disk` or `bucket`.
+    pub place: &'static str,
+}
+
 /// The way of a fetch.
 #[derive(Debug, Clone, Default)]
 pub struct ReaderMetrics {
@@ -138,6 +149,8 @@ pub struct ReaderMetrics {
     pub range_bytes: Counter,
     /// Bytes given to readers.
     pub read_bytes: Counter,
+    /// Where wanted extents were found.
+    pub found: Family<FoundLabel, Counter>,
     /// Extents that were loaded ahead of sequential readers.
     pub ahead_extents: Counter,
     /// Ranges read again because what came was damaged.
@@ -154,6 +167,7 @@ impl ReaderMetrics {
         to.register("range_extents", "Extents read from the bucket", self.range_extents.clone());
         to.register_with_unit("range", "Read from the bucket", Unit::Bytes, self.range_bytes.clone());
         to.register_with_unit("read", "Given to readers", Unit::Bytes, self.read_bytes.clone());
+        to.register("found_extents", "Extents readers asked for, by where they were found", self.found.clone());
         to.register("ahead_extents", "Extents loaded ahead of sequential readers", self.ahead_extents.clone());
         to.register("reread_ranges", "Ranges read again because they came damaged", self.reread.clone());
         to.register("corrupt_extents", "Extents found damaged twice", self.corrupt.clone());
@@ -185,6 +199,28 @@ impl CacheMetrics {
         to.register("hits", "Extents found", self.hits.clone());
         to.register("misses", "Extents not found", self.misses.clone());
         to.register_with_unit("held", "Held in memory", Unit::Bytes, self.bytes.clone());
+    }
+}
+
+/// The disk tier's.
+#[derive(Debug, Clone, Default)]
+pub struct DiskMetrics {
+    /// Blocks read back.
+    pub hits: Counter,
+    /// Blocks that were not what they should be.
+    pub damaged: Counter,
+    /// Blocks that were not kept because the disk was busy or refused.
+    pub left_out: Counter,
+    /// Bytes held.
+    pub bytes: Gauge<u64, AtomicU64>,
+}
+
+impl DiskMetrics {
+    fn show(&self, to: &mut Registry) {
+        to.register("hits", "Extents read back", self.hits.clone());
+        to.register("damaged", "Extents that were not what they should be", self.damaged.clone());
+        to.register("left_out", "Extents not kept, because the disk was busy or refused", self.left_out.clone());
+        to.register_with_unit("held", "Held on disk", Unit::Bytes, self.bytes.clone());
     }
 }
 

@@ -24,9 +24,10 @@ use metadata::model::offset::Offset;
 use self::assemble::{Assembled, assemble};
 use self::fetch::Fetcher;
 use self::locate::{Located, locate};
-use self::prefetch::{Prefetch, ahead};
+use self::prefetch::{Prefetch, ReadOn, ahead};
 use crate::blob::BlobError;
 use crate::blob::lanes::ReadLanes;
+use crate::cache::disk::DiskCache;
 use crate::cache::tail::TailCache;
 use crate::error::ReadError;
 use crate::metrics::StorageMetrics;
@@ -41,6 +42,8 @@ pub struct ReaderParts {
     pub metadata: Metadata,
     /// The newest bytes; the writer's too.
     pub tail: Arc<TailCache>,
+    /// The block cache's tier on disk, if there is to be one.
+    pub disk: Option<Arc<DiskCache>>,
     /// Where to count.
     pub metrics: StorageMetrics,
     /// Numbers.
@@ -91,8 +94,8 @@ impl ReadResult {
 impl Reader {
     /// A reader with its own block cache.
     pub fn new(parts: ReaderParts) -> Self {
-        let ReaderParts { lanes, metadata, tail, metrics, options } = parts;
-        let fetcher = Arc::new(Fetcher::new(lanes, tail, metrics, options));
+        let ReaderParts { lanes, metadata, tail, disk, metrics, options } = parts;
+        let fetcher = Arc::new(Fetcher::new(lanes, tail, disk, metrics, options));
         Self { metadata, fetcher, prefetch: Arc::new(Prefetch::new()) }
     }
 
@@ -132,15 +135,15 @@ impl Reader {
 
     /// Loads on for those who read on.
     fn read_ahead(&self, requests: &[ReadRequest], results: &[ReadResult], ends: &[Option<Offset>]) {
-        let mut readers_on = Vec::new();
+        let mut readers = Vec::new();
         for ((request, result), end) in requests.iter().zip(results).zip(ends) {
             let Some(end) = *end else { continue };
-            if self.prefetch.moves_on(request, end) && end < result.high_watermark {
-                readers_on.push((request.partition, end, result.bytes() as u64));
+            if self.prefetch.moves_on(request, result.log_start, end) && end < result.high_watermark {
+                readers.push(ReadOn { partition: request.partition, end, given: result.bytes() as u64 });
             }
         }
-        if !readers_on.is_empty() {
-            let wanted = self.metadata.read(|state| ahead(state, &readers_on));
+        if !readers.is_empty() {
+            let wanted = self.metadata.read(|state| ahead(state, &readers));
             self.fetcher.load_ahead(&wanted);
         }
     }

@@ -263,14 +263,20 @@ impl Bed {
 
     /// A reader with empty caches on lanes of its own.
     pub fn cold_reader_by(&self, options: ReaderOptions, lanes: ReadLanes) -> Reader {
+        Reader::new(self.cold_parts(options, lanes))
+    }
+
+    /// What a reader with empty caches is made of.
+    pub fn cold_parts(&self, options: ReaderOptions, lanes: ReadLanes) -> ReaderParts {
         let metrics = StorageMetrics::unregistered();
-        Reader::new(ReaderParts {
+        ReaderParts {
             lanes,
             metadata: self.metadata.clone(),
             tail: Arc::new(TailCache::new(0, metrics.tail.clone())),
+            disk: None,
             metrics,
             options,
-        })
+        }
     }
 
     /// Upkeep that does nothing by itself for a long time.
@@ -319,6 +325,7 @@ impl World {
             lanes: self.lanes(&LanesOptions::default()),
             metadata: metadata.clone(),
             tail: Arc::clone(&tail),
+            disk: None,
             metrics: metrics.clone(),
             options: ReaderOptions::default(),
         });

@@ -9,12 +9,34 @@ use storage::blob::measured::{BlobMetrics, Measured, Meter};
 use storage::blob::purpose::{Purpose, Stores};
 use storage::blob::retry::RetryOptions;
 use storage::blob::s3::{S3Options, S3Store};
+use storage::cache::disk::DiskCache;
+use storage::metrics::DiskMetrics;
 
 use super::AppError;
 use crate::options::Options;
 
 /// Folder of the objects below the data folder.
 const OBJECTS: &str = "objects";
+
+/// Folder of the readers' cache below the data folder.
+const CACHE: &str = "cache";
+
+/// The readers' cache on the local disk, if there is to be one: a folder for each cluster, whose object ids are its own.
+pub async fn open_cache(
+    options: &Options,
+    cluster_id: &str,
+    metrics: DiskMetrics,
+) -> Result<Option<Arc<DiskCache>>, AppError> {
+    let bytes = options.storage.disk_cache_bytes;
+    if options.bucket.is_none() || bytes == 0 {
+        return Ok(None);
+    }
+    let folder = options.data.join(CACHE).join(cluster_id);
+    let shown = folder.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || DiskCache::open(folder, bytes, metrics)).await;
+    let opened = opened.unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
+    opened.map(Some).map_err(|error| AppError::Data { folder: shown, reason: error.to_string() })
+}
 
 /// Opens and checks it. Counters stand inside the retries, so that every request is counted and paid for.
 pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores, BlobMetrics), AppError> {

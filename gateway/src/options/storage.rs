@@ -38,6 +38,8 @@ pub struct StorageSection {
     pub tail_cache_bytes: u64,
     /// Bytes of older blocks kept in memory for readers.
     pub block_cache_bytes: u64,
+    /// Bytes of older blocks kept in the folder `cache` of the data folder; 0 for none. Without a bucket there are none.
+    pub disk_cache_bytes: u64,
     /// Requests side by side of readers near the end of their logs, at most; the writer and the journal have as many each.
     pub hot_requests_max: u32,
     /// GETs side by side of readers that lag behind, at most.
@@ -68,6 +70,7 @@ impl Default for StorageSection {
             write_deadline_ms: u32::try_from(ms(writer.deadline)).unwrap_or(u32::MAX),
             tail_cache_bytes: reader.tail_bytes as u64,
             block_cache_bytes: reader.block_bytes as u64,
+            disk_cache_bytes: 1 << 30,
             hot_requests_max: u32::try_from(lanes.hot.requests).unwrap_or(u32::MAX),
             catch_up_requests_max: u32::try_from(lanes.cold.requests).unwrap_or(u32::MAX),
             upkeep_requests_max: u32::try_from(lanes.upkeep.requests).unwrap_or(u32::MAX),

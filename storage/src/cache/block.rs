@@ -112,6 +112,11 @@ impl Block {
         self.end
     }
 
+    /// All its batches, patched, back to back.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
     /// Bytes it takes in memory, index included.
     pub fn weight(&self) -> usize {
         self.bytes.len() + self.starts.len() * size_of::<u32>() + size_of::<Self>()

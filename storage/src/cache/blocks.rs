@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use metadata::model::extent::Extent;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::block::{Block, BlockKey};
-use crate::metrics::CacheMetrics;
 
 /// What a block of an ordinary busy log weighs, bytes; only sizes the cache's table.
 const TYPICAL_BLOCK_BYTES: usize = 64 << 10;
+
+/// The cache is split into shards, and a block larger than one is not kept: so they are large, bytes.
+const SHARD_BYTES: usize = 256 << 20;
+const SHARDS_MAX: usize = 16;
 
 /// The block cache.
 #[derive(Debug)]
 pub struct BlockCache {
     blocks: Cache<BlockKey, Arc<Block>, ByWeight>,
-    metrics: CacheMetrics,
 }
 
 #[derive(Debug, Clone)]
@@ -30,19 +32,19 @@ impl Weighter<BlockKey, Arc<Block>> for ByWeight {
 
 impl BlockCache {
     /// An empty cache of `capacity` bytes.
-    pub fn new(capacity: usize, metrics: CacheMetrics) -> Self {
-        let items = (capacity / TYPICAL_BLOCK_BYTES).max(16);
-        Self { blocks: Cache::with_weighter(items, capacity as u64, ByWeight), metrics }
+    pub fn new(capacity: usize) -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity((capacity / TYPICAL_BLOCK_BYTES).max(16))
+            .weight_capacity(capacity as u64)
+            .shards((capacity / SHARD_BYTES).clamp(1, SHARDS_MAX))
+            .build()
+            .expect("items, weight and shards are all that is needed");
+        Self {
+            blocks: Cache::with_options(options, ByWeight, DefaultHashBuilder::default(), DefaultLifecycle::default()),
+        }
     }
 
     /// The block of an extent, if it is here.
-    pub fn get(&self, extent: &Extent) -> Option<Arc<Block>> {
-        let found = self.peek(extent);
-        self.metrics.count(found.is_some());
-        found
-    }
-
-    /// Like [`BlockCache::get`], not counted.
     pub fn peek(&self, extent: &Extent) -> Option<Arc<Block>> {
         self.blocks.get(&BlockKey::of(extent)).filter(|block| block.is(extent))
     }
@@ -50,6 +52,32 @@ impl BlockCache {
     /// Takes a block in.
     pub fn insert(&self, key: BlockKey, block: Arc<Block>) {
         self.blocks.insert(key, block);
-        self.metrics.bytes.set(self.blocks.weight());
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::cache::block::Trust;
+    use crate::sample::{batch_of, extent_of, object};
+
+    #[test]
+    fn a_block_of_half_the_cache_is_kept() {
+        let batch = batch_of(10_000, 1);
+        let cache = BlockCache::new(batch.len() * 2);
+        let extent = Extent { object: object(1), ..extent_of(5, &batch) };
+        let block = Arc::new(Block::place(BytesMut::from(&batch[..]), &extent, 0, Trust::Unchecked).unwrap());
+        cache.insert(BlockKey::of(&extent), Arc::clone(&block));
+        assert!(Arc::ptr_eq(&cache.peek(&extent).unwrap(), &block));
+        assert_eq!(cache.bytes(), block.weight() as u64);
+        let longer = Extent { length: extent.length + 1, ..extent };
+        assert!(cache.peek(&longer).is_none());
     }
 }

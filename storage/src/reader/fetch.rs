@@ -14,21 +14,27 @@ use crate::blob::lanes::{Lane, ReadLanes};
 use crate::blob::{BlobError, BlobStore, Operation};
 use crate::cache::block::{Block, BlockKey, Trust};
 use crate::cache::blocks::BlockCache;
+use crate::cache::disk::DiskCache;
 use crate::cache::single_flight::{Awaited, Loaded, SingleFlight};
 use crate::cache::tail::TailCache;
 use crate::error::ReadError;
-use crate::metrics::StorageMetrics;
+use crate::metrics::{FoundLabel, StorageMetrics};
 use crate::options::ReaderOptions;
 
 /// One read loads no more ahead than this part of the block cache.
-const AHEAD_PART: usize = 16;
+const AHEAD_PART: usize = 4;
+/// The part of the block cache that is for readers near the end of their logs.
+const TAIL_PART: usize = 4;
 
 /// Gets blocks, each at most once at a time.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     lanes: ReadLanes,
     tail: Arc<TailCache>,
-    cached: BlockCache,
+    /// Of the tail's readers, and of those who catch up: these cannot push out what those need.
+    tail_blocks: BlockCache,
+    blocks: BlockCache,
+    disk: Option<Arc<DiskCache>>,
     flights: SingleFlight,
     pub(super) metrics: StorageMetrics,
     options: ReaderOptions,
@@ -54,12 +60,29 @@ enum Source {
     Coming(Awaited),
 }
 
+/// How many extents were to be had how.
+#[derive(Debug, Default)]
+struct Begun {
+    /// By a load that was under way.
+    joined: usize,
+    disk: usize,
+    bucket: usize,
+}
+
 impl Fetcher {
-    pub(super) fn new(lanes: ReadLanes, tail: Arc<TailCache>, metrics: StorageMetrics, options: ReaderOptions) -> Self {
+    pub(super) fn new(
+        lanes: ReadLanes,
+        tail: Arc<TailCache>,
+        disk: Option<Arc<DiskCache>>,
+        metrics: StorageMetrics,
+        options: ReaderOptions,
+    ) -> Self {
         Self {
             lanes,
             tail,
-            cached: BlockCache::new(options.block_bytes, metrics.blocks.clone()),
+            tail_blocks: BlockCache::new(options.block_bytes / TAIL_PART),
+            blocks: BlockCache::new(options.block_bytes - options.block_bytes / TAIL_PART),
+            disk,
             flights: SingleFlight::default(),
             metrics,
             options,
@@ -95,8 +118,8 @@ impl Fetcher {
         source.block().await
     }
 
-    /// Begins to load what is missing, without waiting for it: at most a small part of the cache, so that it is still there
-    /// when it is wanted, and nothing if readers who do wait need the room.
+    /// Begins to load what is missing, without waiting for it: at most a part of the cache, so that it is still there when it
+    /// is wanted, and nothing if readers who do wait need the lane.
     pub(super) fn load_ahead(self: &Arc<Self>, wanted: &[Wanted]) {
         let mut left = self.options.block_bytes / AHEAD_PART;
         let mut missing = wanted.to_vec();
@@ -106,8 +129,9 @@ impl Fetcher {
             fits
         });
         if !missing.is_empty() {
-            self.metrics.reader.ahead_extents.inc_by(missing.len() as u64);
-            drop(self.sources(&missing)); // the loads go on by themselves
+            // The loads go on by themselves.
+            let begun = self.load(&missing, (0..missing.len()).collect(), &mut BTreeMap::new());
+            self.metrics.reader.ahead_extents.inc_by((begun.disk + begun.bucket) as u64);
         }
     }
 
@@ -119,7 +143,21 @@ impl Fetcher {
     }
 
     fn is_here(&self, extent: &Extent) -> bool {
-        self.tail.holds(extent.object) || self.cached.peek(extent).is_some()
+        self.tail.holds(extent.object) || self.peek(extent).is_some()
+    }
+
+    fn peek(&self, extent: &Extent) -> Option<Arc<Block>> {
+        self.tail_blocks.peek(extent).or_else(|| self.blocks.peek(extent))
+    }
+
+    /// Keeps a block for readers of its kind.
+    fn keep(&self, wanted: &Wanted, block: &Arc<Block>) {
+        let blocks = match wanted.pace {
+            Pace::Tail => &self.tail_blocks,
+            Pace::CatchUp => &self.blocks,
+        };
+        blocks.insert(BlockKey::of(&wanted.extent), Arc::clone(block));
+        self.metrics.blocks.bytes.set(self.tail_blocks.bytes() + self.blocks.bytes());
     }
 
     /// One source for each wanted extent; loads are begun for what is neither here nor under way.
@@ -127,32 +165,59 @@ impl Fetcher {
         let mut sources: BTreeMap<usize, Source> = BTreeMap::new();
         let mut missing = Vec::new();
         for (number, Wanted { extent, leader_epoch, .. }) in wanted.iter().enumerate() {
-            match self.tail.get(extent, *leader_epoch).or_else(|| self.cached.get(extent)) {
+            let found = self.tail.get(extent, *leader_epoch).or_else(|| {
+                let found = self.peek(extent);
+                self.metrics.blocks.count(found.is_some());
+                found
+            });
+            match found {
                 Some(block) => drop(sources.insert(number, Source::Here(block))),
                 None => missing.push(number),
             }
         }
+        self.count_found("memory", wanted.len() - missing.len());
         if !missing.is_empty() {
-            self.load(wanted, missing, &mut sources);
+            let begun = self.load(wanted, missing, &mut sources);
+            self.count_found("coming", begun.joined);
+            self.count_found("disk", begun.disk);
+            self.count_found("bucket", begun.bucket);
         }
         sources.into_values().collect()
     }
 
-    fn load(self: &Arc<Self>, wanted: &[Wanted], missing: Vec<usize>, sources: &mut BTreeMap<usize, Source>) {
+    fn count_found(&self, place: &'static str, extents: usize) {
+        if extents > 0 {
+            self.metrics.reader.found.get_or_create(&FoundLabel { place }).inc_by(extents as u64);
+        }
+    }
+
+    fn load(self: &Arc<Self>, wanted: &[Wanted], missing: Vec<usize>, sources: &mut BTreeMap<usize, Source>) -> Begun {
+        let mut begun = Begun::default();
         let mut books = self.flights.books();
         // By key, so that an extent wanted twice in one read is loaded once.
         let mut cold: BTreeMap<BlockKey, Vec<usize>> = BTreeMap::new();
         for number in missing {
             let key = BlockKey::of(&wanted[number].extent);
             if let Some(awaited) = books.underway(&key) {
+                begun.joined += 1;
                 sources.insert(number, Source::Coming(awaited));
-            } else if let Some(block) = self.cached.peek(&wanted[number].extent) {
+            } else if let Some(block) = self.peek(&wanted[number].extent) {
+                begun.joined += 1;
                 sources.insert(number, Source::Here(block)); // its load ended just now
             } else {
                 cold.entry(key).or_default().push(number);
             }
         }
-        let wanted_by: Vec<Vec<usize>> = cold.into_values().collect();
+        let holds = |wanted: &Wanted| self.disk.as_ref().is_some_and(|disk| disk.holds(&wanted.extent));
+        let (kept, wanted_by): (Vec<_>, Vec<_>) = cold.into_values().partition(|numbers| holds(&wanted[numbers[0]]));
+        (begun.disk, begun.bucket) = (kept.len(), wanted_by.len());
+        for numbers in kept {
+            let one = wanted[numbers[0]];
+            let awaited = books.enter(vec![BlockKey::of(&one.extent)], Arc::clone(self).read_back(one));
+            for number in numbers {
+                sources.insert(number, Source::Coming(awaited[0].clone()));
+            }
+        }
         let extents: Vec<Extent> = wanted_by.iter().map(|numbers| wanted[numbers[0]].extent).collect();
         for range in plan(&extents) {
             let keys = range.extents.iter().map(|&number| BlockKey::of(&extents[number])).collect();
@@ -164,6 +229,20 @@ impl Fetcher {
                 }
             }
         }
+        begun
+    }
+
+    /// A block from the disk, or from the bucket if it is no good.
+    async fn read_back(self: Arc<Self>, wanted: Wanted) -> Loaded {
+        if let Some(disk) = &self.disk
+            && let Some(block) = disk.get(wanted.extent, wanted.leader_epoch).await
+        {
+            self.keep(&wanted, &block);
+            return [Ok(block)].into();
+        }
+        let extent = wanted.extent;
+        let range = extent.position..extent.position + u64::from(extent.length);
+        self.get(RangePlan { object: extent.object, range, extents: vec![0] }, vec![wanted]).await
     }
 
     /// One GET: checked, cut into blocks, put into the cache. Read again once if what came is damaged.
@@ -184,12 +263,17 @@ impl Fetcher {
         } else {
             first
         };
-        for (Wanted { extent, .. }, block) in wanted.iter().zip(&loaded) {
+        for (wanted, block) in wanted.iter().zip(&loaded) {
             match block {
-                Ok(block) => self.cached.insert(BlockKey::of(extent), Arc::clone(block)),
+                Ok(block) => {
+                    self.keep(wanted, block);
+                    if let Some(disk) = &self.disk {
+                        disk.insert(BlockKey::of(&wanted.extent), block);
+                    }
+                }
                 Err(ReadError::Corrupt(what)) => {
                     self.metrics.reader.corrupt.inc();
-                    tracing::error!(object = %extent.object, %what, "stored bytes are damaged");
+                    tracing::error!(object = %wanted.extent.object, %what, "stored bytes are damaged");
                 }
                 Err(_) => {}
             }
