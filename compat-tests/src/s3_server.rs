@@ -3,6 +3,7 @@
 
 mod backend;
 pub mod faults;
+mod uploads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -170,6 +171,11 @@ impl S3Server {
         self.shared.backend.contents()
     }
 
+    /// Uploads in parts that were begun and neither completed nor given up.
+    pub fn unfinished_uploads(&self) -> usize {
+        self.shared.backend.unfinished_uploads()
+    }
+
     /// Replaces an object behind everybody's back, or removes it.
     pub fn tamper(&self, key: &str, bytes: Option<Bytes>) {
         self.shared.backend.tamper(key, bytes);
@@ -300,7 +306,11 @@ fn classify(request: &Request<Incoming>) -> RequestKind {
     let path = request.uri().path().trim_start_matches('/');
     let query = request.uri().query().unwrap_or_default();
     let has_key = path.split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    let asks = |name: &str| query.split('&').any(|q| q.split('=').next() == Some(name));
     match (request.method(), has_key) {
+        (&Method::PUT, true) if asks("partNumber") => RequestKind::Part,
+        (&Method::POST, true) if asks("uploads") || asks("uploadId") => RequestKind::Multipart,
+        (&Method::DELETE, true) if asks("uploadId") => RequestKind::Abort,
         (&Method::PUT, true) if request.headers().contains_key(IF_NONE_MATCH) => RequestKind::Create,
         (&Method::PUT, true) => RequestKind::Put,
         (&Method::GET, true) => RequestKind::Get,

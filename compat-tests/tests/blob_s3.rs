@@ -173,3 +173,73 @@ async fn a_server_on_a_taken_port_says_so() {
     let error = S3Server::start_with(S3ServerOptions { listen, ..S3ServerOptions::default() }).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
+
+/// A store that sends what is larger than 10 MiB in parts.
+async fn in_parts(server: &S3Server) -> S3Store {
+    S3Store::open(S3Options { part_bytes: 5 << 20, ..server.store_options() }).await.unwrap()
+}
+
+fn large() -> Bytes {
+    (0..3_200_001_u32).flat_map(u32::to_le_bytes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_objects_go_in_parts() {
+    let server = S3Server::start().await;
+    let store = in_parts(&server).await;
+    contract::all(&store).await;
+    let (before, puts) = (server.counts(), server.count(RequestKind::Put).requests);
+    let whole = large();
+    let chunks = [whole.slice(..1_000), whole.slice(1_000..6_000_000), whole.slice(6_000_000..)];
+    store.put("large", Payload::new(chunks)).await.unwrap();
+    assert!(server.contents()["large"] == whole, "the object differs");
+    let more = |kind| server.count(kind).requests - before.get(&kind).map_or(0, |count| count.requests);
+    assert_eq!((more(RequestKind::Multipart), more(RequestKind::Part), more(RequestKind::Abort)), (2, 3, 0));
+    assert_eq!((server.count(RequestKind::Put).requests, server.unfinished_uploads()), (puts, 0));
+    store.put("small", Payload::from(vec![1; 10 << 20])).await.unwrap();
+    assert_eq!(server.count(RequestKind::Put).requests, puts + 1, "up to two parts are one request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_in_parts_that_fails_is_given_up_and_leaves_what_was_there() {
+    let server = S3Server::start().await;
+    let store = in_parts(&server).await;
+    store.put("k", Payload::from(&b"old"[..])).await.unwrap();
+    let given_up = async || {
+        let patience = Instant::now();
+        while server.unfinished_uploads() > 0 {
+            assert!(patience.elapsed() < Duration::from_secs(10), "parts are left behind");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    for (kind, fault, class) in [
+        (RequestKind::Multipart, Fault::SlowDown, ErrorClass::Retry),
+        (RequestKind::Part, Fault::SlowDown, ErrorClass::Retry),
+        (RequestKind::Part, Fault::DropAfter, ErrorClass::Unknown),
+    ] {
+        server.faults().next(kind, [fault]);
+        let error = store.put("k", Payload::from(large())).await.unwrap_err();
+        assert_eq!(error.class(), class, "{kind:?} {fault:?}: {error}");
+        given_up().await;
+        assert_eq!(store.get("k").await.unwrap(), "old");
+    }
+    // Its last request fails, or only its answer is lost.
+    server.faults().next(RequestKind::Multipart, [Fault::Pass, Fault::InternalError]);
+    assert_eq!(store.put("k", Payload::from(large())).await.unwrap_err().class(), ErrorClass::Unknown);
+    given_up().await;
+    assert_eq!(store.get("k").await.unwrap(), "old");
+    server.faults().next(RequestKind::Multipart, [Fault::Pass, Fault::DropAfter]);
+    assert_eq!(store.put("k", Payload::from(large())).await.unwrap_err().class(), ErrorClass::Unknown);
+    assert!(store.get("k").await.unwrap() == large());
+    // Nobody waits for it any more.
+    server.faults().next(RequestKind::Part, [Fault::Stall]);
+    let dropped = tokio::time::timeout(Duration::from_millis(300), store.put("k2", Payload::from(large()))).await;
+    assert!(dropped.is_err());
+    given_up().await;
+    assert!(!server.contents().contains_key("k2"));
+    // Retries send it whole.
+    server.faults().next(RequestKind::Part, [Fault::SlowDown, Fault::Pass, Fault::InternalError]);
+    patient(store).put("k3", Payload::from(large())).await.unwrap();
+    given_up().await;
+    assert!(server.contents()["k3"] == large());
+}

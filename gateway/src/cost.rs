@@ -185,7 +185,8 @@ impl Report {
             cells.map(|(operation, purpose)| self.usage.get(operation, purpose).bytes).sum()
         };
         let money = |usage: &Usage| purposes.iter().map(|&purpose| self.prices.of_purpose(usage, purpose)).sum::<f64>();
-        let (puts, gets) = ([Operation::Put, Operation::PutNew], [Operation::Get, Operation::GetRange]);
+        let (puts, gets) =
+            ([Operation::Put, Operation::PutNew, Operation::PutPart], [Operation::Get, Operation::GetRange]);
         let usd = money(&self.usage);
         let _ = writeln!(
             table,
@@ -194,7 +195,7 @@ impl Report {
             requests(&gets),
             requests(&[Operation::Head]),
             requests(&[Operation::List]),
-            requests(&[Operation::Delete]),
+            requests(&[Operation::Delete, Operation::Abort]),
             mib(bytes(&puts)),
             mib(bytes(&gets)),
             self.for_each_gib(usd),

@@ -83,12 +83,25 @@ pub enum Operation {
     List,
     /// [`BlobStore::delete_many`].
     Delete,
+    /// One of the requests that make a large [`BlobStore::put`]: its beginning, a part of it, or its end.
+    PutPart,
+    /// Giving up such a put.
+    Abort,
 }
 
 impl Operation {
     /// Every operation, in the order of [`Operation::index`].
-    pub const ALL: [Self; 7] =
-        [Self::Put, Self::PutNew, Self::GetRange, Self::Get, Self::Head, Self::List, Self::Delete];
+    pub const ALL: [Self; 9] = [
+        Self::Put,
+        Self::PutNew,
+        Self::GetRange,
+        Self::Get,
+        Self::Head,
+        Self::List,
+        Self::Delete,
+        Self::PutPart,
+        Self::Abort,
+    ];
 
     /// Place in tables.
     pub fn index(self) -> usize {
@@ -105,6 +118,8 @@ impl Operation {
             Self::Head => "head",
             Self::List => "list",
             Self::Delete => "delete",
+            Self::PutPart => "put_part",
+            Self::Abort => "abort",
         }
     }
 }
@@ -153,6 +168,18 @@ impl Payload {
     /// The chunks; none is empty.
     pub fn chunks(&self) -> &[Bytes] {
         &self.chunks
+    }
+
+    /// The bytes of a range; slices of the same chunks, nothing is copied. What lies beyond the end is left out.
+    pub fn slice(&self, range: Range<u64>) -> Self {
+        let mut at = 0;
+        Self::new(self.chunks.iter().map(|chunk| {
+            let length = chunk.len() as u64;
+            let within = |position: u64| (position.clamp(at, at + length) - at) as usize;
+            let part = chunk.slice(within(range.start)..within(range.end));
+            at += length;
+            part
+        }))
     }
 
     /// All bytes in one piece; copies unless there is at most one chunk.
@@ -388,6 +415,9 @@ mod tests {
         let payload = Payload::new([Bytes::from_static(b"ab"), Bytes::new(), Bytes::from_static(b"c")]);
         assert_eq!((payload.len(), payload.chunks().len()), (3, 2));
         assert_eq!(payload.to_bytes(), "abc");
+        for (range, bytes) in [(0..3, "abc"), (1..3, "bc"), (0..2, "ab"), (2..2, ""), (2..9, "c"), (7..9, "")] {
+            assert_eq!(payload.slice(range.clone()).to_bytes(), bytes, "{range:?}");
+        }
         assert!(Payload::default().is_empty() && Payload::default().to_bytes().is_empty());
     }
 }

@@ -55,18 +55,18 @@ impl Prices {
     /// One request of an operation, USD.
     pub fn per_request(&self, operation: Operation) -> f64 {
         match operation {
-            Operation::Put | Operation::PutNew | Operation::List => self.put_per_1000 / 1_000.0,
+            Operation::Put | Operation::PutNew | Operation::PutPart | Operation::List => self.put_per_1000 / 1_000.0,
             Operation::Get | Operation::GetRange | Operation::Head => self.get_per_1000 / 1_000.0,
-            Operation::Delete => 0.0,
+            Operation::Delete | Operation::Abort => 0.0,
         }
     }
 
     /// One byte of an operation's payload, USD.
     pub fn per_byte(&self, operation: Operation) -> f64 {
         match operation {
-            Operation::Put | Operation::PutNew => self.upload_gb / GB_BYTES,
+            Operation::Put | Operation::PutNew | Operation::PutPart => self.upload_gb / GB_BYTES,
             Operation::Get | Operation::GetRange => self.download_gb / GB_BYTES,
-            Operation::Head | Operation::List | Operation::Delete => 0.0,
+            Operation::Head | Operation::List | Operation::Delete | Operation::Abort => 0.0,
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
     proptest! {
         #[test]
         fn money_is_counts_times_prices(
-            counts in proptest::collection::vec((0_usize..7, 0_usize..7, 0_u64..1_000_000, 0_u64..1 << 40), 0..50),
+            counts in proptest::collection::vec((0_usize..9, 0_usize..7, 0_u64..1_000_000, 0_u64..1 << 40), 0..50),
             prices in proptest::array::uniform4(0.0..10.0_f64),
         ) {
             let [put_per_1000, get_per_1000, upload_gb, download_gb] = prices;
@@ -135,7 +135,7 @@ mod tests {
                 let operation = Operation::ALL[operation];
                 usage.add(operation, Purpose::ALL[purpose], Tally { requests, bytes });
                 let (request, byte) = match operation.name() {
-                    "put" | "put_new" => (put_per_1000 / 1e3, upload_gb / GB_BYTES),
+                    "put" | "put_new" | "put_part" => (put_per_1000 / 1e3, upload_gb / GB_BYTES),
                     "list" => (put_per_1000 / 1e3, 0.0),
                     "get" | "get_range" => (get_per_1000 / 1e3, download_gb / GB_BYTES),
                     "head" => (get_per_1000 / 1e3, 0.0),

@@ -5,13 +5,16 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::uploads::Uploads;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use metadata::clock::{Clock, SystemClock};
 use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
-    GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
+    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, DeletedObject, ETag, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+    HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
+    PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 
@@ -26,6 +29,7 @@ const KEY_MAX_LEN: usize = 1024;
 pub(super) struct Backend {
     bucket: String,
     objects: Arc<Mutex<BTreeMap<String, Stored>>>,
+    pub(super) uploads: Uploads,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +54,7 @@ impl Stored {
 
 impl Backend {
     pub(super) fn new(bucket: String) -> Self {
-        Self { bucket, objects: Arc::default() }
+        Self { bucket, objects: Arc::default(), uploads: Uploads::default() }
     }
 
     pub(super) fn contents(&self) -> BTreeMap<String, Bytes> {
@@ -63,6 +67,10 @@ impl Backend {
             Some(bytes) => drop(self.lock().insert(key.to_owned(), Stored { bytes, modified: now() })),
             None => drop(self.lock().remove(key)),
         }
+    }
+
+    pub(super) fn unfinished_uploads(&self) -> usize {
+        self.uploads.unfinished()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
@@ -103,6 +111,57 @@ impl S3 for Backend {
         }
         objects.insert(key, stored);
         Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let CreateMultipartUploadInput { bucket, key, .. } = request.input;
+        self.check_bucket(&bucket)?;
+        let upload_id = Some(self.uploads.begin(&key));
+        let output =
+            CreateMultipartUploadOutput { bucket: Some(bucket), key: Some(key), upload_id, ..Default::default() };
+        Ok(S3Response::new(output))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let UploadPartInput { bucket, key, body, content_length, part_number, upload_id, .. } = request.input;
+        self.check_bucket(&bucket)?;
+        let announced = content_length.ok_or_else(|| s3_error!(MissingContentLength))?;
+        let bytes = collect(body).await?;
+        if i64::try_from(bytes.len()).ok() != Some(announced) {
+            return Err(s3_error!(IncompleteBody, "{} of {announced} bytes came", bytes.len()));
+        }
+        let e_tag = Some(self.uploads.take_part(&upload_id, &key, part_number, bytes.into())?);
+        Ok(S3Response::new(UploadPartOutput { e_tag, ..UploadPartOutput::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let CompleteMultipartUploadInput { bucket, key, multipart_upload, upload_id, if_none_match, .. } =
+            request.input;
+        self.check_bucket(&bucket)?;
+        if if_none_match.is_some() {
+            return Err(s3_error!(NotImplemented, "conditions are not known here for uploads in parts"));
+        }
+        let named = multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let stored = Stored { bytes: self.uploads.complete(&upload_id, &key, &named)?, modified: now() };
+        let e_tag = Some(stored.etag());
+        self.lock().insert(key, stored);
+        Ok(S3Response::new(CompleteMultipartUploadOutput { e_tag, ..CompleteMultipartUploadOutput::default() }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let AbortMultipartUploadInput { bucket, key, upload_id, .. } = request.input;
+        self.check_bucket(&bucket)?;
+        self.uploads.give_up(&upload_id, &key)?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {

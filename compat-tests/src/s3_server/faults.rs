@@ -24,6 +24,12 @@ pub enum RequestKind {
     List,
     /// DeleteObjects and DeleteObject.
     Delete,
+    /// CreateMultipartUpload, CompleteMultipartUpload.
+    Multipart,
+    /// UploadPart.
+    Part,
+    /// AbortMultipartUpload.
+    Abort,
     /// Anything else.
     Other,
 }

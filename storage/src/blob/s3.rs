@@ -10,6 +10,7 @@
 //! - One timeout around each request including its body; the SDK's end with the headers.
 
 mod answer;
+mod multipart;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -66,6 +67,9 @@ pub struct S3Options {
     pub connect_timeout: Duration,
     /// How long a request may take, bodies included; default 10 s.
     pub request_timeout: Duration,
+    /// A plain PUT of more than twice so many bytes is sent in parts of so many, side by side; default 16 MiB. S3 wants at
+    /// least 5 MiB. Each object in parts costs two requests more than its parts.
+    pub part_bytes: u64,
 }
 
 impl S3Options {
@@ -80,6 +84,7 @@ impl S3Options {
             credentials: None,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
+            part_bytes: 16 << 20,
         }
     }
 }
@@ -95,6 +100,7 @@ impl fmt::Debug for S3Options {
             .field("credentials", &self.credentials.as_ref().map(|_| "given"))
             .field("connect_timeout", &self.connect_timeout)
             .field("request_timeout", &self.request_timeout)
+            .field("part_bytes", &self.part_bytes)
             .finish()
     }
 }
@@ -107,6 +113,7 @@ pub struct S3Store {
     /// Empty, or ends with a slash.
     prefix: String,
     request_timeout: Duration,
+    part_bytes: u64,
     meter: Meter,
 }
 
@@ -148,6 +155,7 @@ impl S3Store {
             prefix: format!("{}{slash}", options.prefix),
             place: Place { bucket: options.bucket, endpoint },
             request_timeout: options.request_timeout,
+            part_bytes: options.part_bytes.max(1),
             meter,
         };
         match store.list("", None, 1).await {
@@ -260,6 +268,9 @@ impl S3Store {
 #[async_trait]
 impl BlobStore for S3Store {
     async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
+        if payload.len() > self.part_bytes.saturating_mul(2) {
+            return self.upload_in_parts(key, &payload).await;
+        }
         self.upload(Operation::Put, key, payload, None).await
     }
 

@@ -82,6 +82,8 @@ impl Place {
             ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 403) => BlobError::Denied(text()),
             // The body did not arrive whole: nothing was written.
             ("RequestTimeout" | "IncompleteBody" | "BadDigest", _) => BlobError::Unavailable(text()),
+            // Someone gave the upload up, or it was completed by a request whose answer was lost.
+            ("NoSuchUpload" | "InvalidPart", _) => BlobError::Unknown(text()),
             ("NoSuchKey" | "NotFound", _) | ("", 404) => BlobError::not_found(key),
             ("NotImplemented", _) | (_, 400..=499 | 501) => {
                 BlobError::Invalid(format!("the store refused the request ({})", text()))
@@ -139,6 +141,7 @@ mod tests {
             ("SlowDown", 503, ErrorClass::Retry),
             ("", 503, ErrorClass::Retry),
             ("RequestTimeout", 400, ErrorClass::Retry),
+            ("NoSuchUpload", 404, ErrorClass::Unknown),
             ("InternalError", 500, ErrorClass::Unknown),
             ("", 502, ErrorClass::Unknown),
             ("", 504, ErrorClass::Unknown),
