@@ -269,7 +269,7 @@ impl S3Store {
 impl BlobStore for S3Store {
     async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
         if payload.len() > self.part_bytes.saturating_mul(2) {
-            return self.upload_in_parts(key, &payload).await;
+            return Box::pin(self.upload_in_parts(key, &payload)).await;
         }
         self.upload(Operation::Put, key, payload, None).await
     }

@@ -33,7 +33,7 @@ pub struct DiskCache {
     folder: PathBuf,
     capacity: u64,
     books: Mutex<Books>,
-    writes: Semaphore,
+    writes: Arc<Semaphore>,
     reads: Semaphore,
     metrics: DiskMetrics,
 }
@@ -105,7 +105,7 @@ impl DiskCache {
         found.into_iter().for_each(|(_, key, length)| books.add(key, length));
         let gone = books.shrink(capacity);
         metrics.bytes.set(books.bytes);
-        let (writes, reads) = (Semaphore::new(WRITES_MAX), Semaphore::new(READS_MAX));
+        let (writes, reads) = (Arc::new(Semaphore::new(WRITES_MAX)), Semaphore::new(READS_MAX));
         let cache = Self { folder, capacity, books: Mutex::new(books), writes, reads, metrics };
         gone.into_iter().try_for_each(|(key, length)| fs::remove_file(cache.path(&key, length)))?;
         Ok(Arc::new(cache))
@@ -126,6 +126,9 @@ impl DiskCache {
         let _turn = self.reads.acquire().await.expect("never closed");
         let path = self.path(&key, extent.length);
         let read = spawn_blocking(move || {
+            if fs::metadata(&path)?.len() != u64::from(extent.length) {
+                return Err(io::Error::other("it has another length"));
+            }
             let bytes = BytesMut::from(Bytes::from(fs::read(path)?));
             Block::place(bytes, &extent, leader_epoch, Trust::Unchecked).map_err(io::Error::other)
         });
@@ -152,11 +155,10 @@ impl DiskCache {
         if !(is_new && fits) {
             return;
         }
-        let Ok(turn) = self.writes.try_acquire() else {
+        let Ok(turn) = Arc::clone(&self.writes).try_acquire_owned() else {
             self.metrics.left_out.inc();
             return;
         };
-        turn.forget();
         let cache = Arc::clone(self);
         spawn_blocking(move || {
             if let Err(error) = cache.write(key, length, &bytes) {
@@ -164,7 +166,7 @@ impl DiskCache {
                 cache.metrics.left_out.inc();
                 let _ = fs::remove_file(cache.path(&key, length)); // it may be there in part; it would be found out later
             }
-            cache.writes.add_permits(1);
+            drop(turn);
         });
     }
 

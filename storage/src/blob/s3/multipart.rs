@@ -31,7 +31,7 @@ impl S3Store {
         let numbers = 0..payload.len().div_ceil(part_bytes);
         let send = |number: u64| {
             let from = number * part_bytes;
-            upload.send(number, payload.slice(from..(from + part_bytes).min(payload.len())))
+            Box::pin(upload.send(number, payload.slice(from..(from + part_bytes).min(payload.len()))))
         };
         let parts = stream::iter(numbers).map(send).buffered(PARTS_AT_ONCE).try_collect::<Vec<_>>().await?;
         upload.complete(parts).await
@@ -40,7 +40,7 @@ impl S3Store {
     async fn begin(&self, key: &str) -> Result<Begun, BlobError> {
         let full_key = self.key(key)?;
         let request = self.client.create_multipart_upload().bucket(&self.place.bucket).key(&full_key);
-        let send = async { request.send().await.map_err(|e| self.place.error(key, e)) };
+        let send = Box::pin(async { request.send().await.map_err(|e| self.place.error(key, e)) });
         let id = self.within(Operation::PutPart, send, |_| 0).await?.upload_id;
         let id = id.ok_or_else(|| BlobError::Unknown(format!("no upload id for {key} in the answer")))?;
         Ok(Begun { store: self.clone(), key: key.to_owned(), full_key, id, is_done: false })
@@ -64,7 +64,7 @@ impl Begun {
             .body(body(part))
             .customize()
             .disable_payload_signing();
-        let send = async { request.send().await.map_err(|e| self.store.place.error(&self.key, e)) };
+        let send = Box::pin(async { request.send().await.map_err(|e| self.store.place.error(&self.key, e)) });
         let answer = self.store.within(Operation::PutPart, send, |_| size).await?;
         Ok(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build())
     }
@@ -73,7 +73,8 @@ impl Begun {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client().complete_multipart_upload().bucket(&self.store.place.bucket).key(&self.full_key);
         let request = request.upload_id(&self.id).multipart_upload(parts);
-        let send = async { request.send().await.map(|_| ()).map_err(|e| self.store.place.error(&self.key, e)) };
+        let send =
+            Box::pin(async { request.send().await.map(|_| ()).map_err(|e| self.store.place.error(&self.key, e)) });
         self.store.within(Operation::PutPart, send, |()| 0).await?;
         self.is_done = true;
         Ok(())
@@ -90,7 +91,7 @@ impl Drop for Begun {
         let (store, key, id) = (self.store.clone(), self.full_key.clone(), self.id.clone());
         runtime.spawn(async move {
             let request = store.client.abort_multipart_upload().bucket(&store.place.bucket).key(&key).upload_id(id);
-            let send = async { request.send().await.map(|_| ()).map_err(|e| store.place.error(&key, e)) };
+            let send = Box::pin(async { request.send().await.map(|_| ()).map_err(|e| store.place.error(&key, e)) });
             if let Err(error) = store.within(Operation::Abort, send, |()| 0).await {
                 tracing::debug!(%error, key, "an unfinished upload could not be given up");
             }
