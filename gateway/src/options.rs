@@ -13,10 +13,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ::storage::blob::check_key;
+use ::storage::options::WriterOptions;
 use metadata::options::MetadataOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use storage::options::WriterOptions;
 
 use self::cost::CostSection;
 use self::load::OptionsError;

@@ -264,7 +264,9 @@ mod tests {
     async fn l7_a_damaged_file_is_a_miss_and_goes() {
         let folder = tempfile::tempdir().unwrap();
         let cache = open(folder.path(), 1 << 20);
-        for damage in [|bytes: &mut Vec<u8>| bytes[9_000] ^= 1, |bytes| bytes.truncate(9_000), |bytes| bytes.push(0)] {
+        let damages: [fn(&mut Vec<u8>); 3] =
+            [|bytes| bytes[9_000] ^= 1, |bytes| bytes.truncate(9_000), |bytes| bytes.push(0)];
+        for damage in damages {
             let extent = keep(&cache, 1).await;
             let path = files(folder.path()).remove(0);
             let mut bytes = fs::read(&path).unwrap();
