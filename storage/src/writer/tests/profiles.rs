@@ -19,12 +19,12 @@ async fn a_batch_of_a_realtime_topic_takes_the_open_segment_with_it() {
     let bed = Bed::with(WriterOptions::of(Profile::Throughput)).await;
     bed.topic(1, 1).await;
     bed.world.stage.script().put_delay = ms(5_000);
-    let first = [submit_as(&bed, None), submit_as(&bed, None)];
+    let first: Vec<_> = (0..10).map(|_| submit_as(&bed, None)).collect();
     tokio::time::sleep(ms(1)).await;
     assert_eq!(puts(&bed), 1, "idle: at once");
     let slow = submit_as(&bed, None);
     tokio::time::sleep(ms(500)).await;
-    assert_eq!(puts(&bed), 1, "one request is not worth a PUT beside the first");
+    assert_eq!(puts(&bed), 1, "one request is not worth a PUT beside that of ten");
     let urgent = submit_as(&bed, Some(Profile::Realtime));
     tokio::time::sleep(ms(25)).await;
     assert_eq!(puts(&bed), 2, "cut 20 ms after the urgent one came, not 1 s after the first");
@@ -52,6 +52,9 @@ async fn the_smallest_target_size_in_the_segment_counts() {
     tickets.push(submit_as(&bed, Some(Profile::Realtime)));
     tokio::time::sleep(ms(1)).await;
     assert_eq!(puts(&bed), 2, "six were too many for a segment with the seventh");
+    tickets.extend((0..3).map(|_| submit_as(&bed, None)));
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!(puts(&bed), 3, "with three more the seventh's is full");
     for ticket in tickets {
         base_of(ticket.await);
     }
