@@ -12,6 +12,9 @@ async fn keeps_the_contract_and_refuses_clearly() {
     let server = tokio::task::spawn_blocking(ForeignS3::start).await.unwrap().unwrap();
     let store = S3Store::open(server.store_options()).await.unwrap();
     contract::all(&store).await;
+    // Large objects in parts.
+    let options = S3Options { part_bytes: 5 << 20, ..server.store_options() };
+    contract::all(&S3Store::open(options).await.unwrap()).await;
     // Below a prefix, too.
     let options = S3Options { prefix: "cells/one".to_owned(), ..server.store_options() };
     contract::all(&S3Store::open(options).await.unwrap()).await;

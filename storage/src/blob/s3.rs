@@ -67,7 +67,7 @@ pub struct S3Options {
     pub connect_timeout: Duration,
     /// How long a request may take, bodies included; default 10 s.
     pub request_timeout: Duration,
-    /// A plain PUT of more than twice so many bytes is sent in parts of so many, side by side; default 16 MiB. S3 wants at
+    /// A plain PUT of twice so many bytes or more is sent in parts of so many, side by side; default 16 MiB. S3 wants at
     /// least 5 MiB. Each object in parts costs two requests more than its parts.
     pub part_bytes: u64,
 }
@@ -268,7 +268,7 @@ impl S3Store {
 #[async_trait]
 impl BlobStore for S3Store {
     async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
-        if payload.len() > self.part_bytes.saturating_mul(2) {
+        if payload.len() >= self.part_bytes.saturating_mul(2) {
             return Box::pin(self.upload_in_parts(key, &payload)).await;
         }
         self.upload(Operation::Put, key, payload, None).await
