@@ -90,7 +90,8 @@ pub async fn auto_create(services: &Services, name: TopicName) -> Result<(), Aut
         | Outcome::Segment(_)
         | Outcome::LogStarts(_)
         | Outcome::GroupSaved { .. }
-        | Outcome::Offsets(_) => Ok(()),
+        | Outcome::Offsets(_)
+        | Outcome::Swapped(_) => Ok(()),
     }
 }
 

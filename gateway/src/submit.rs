@@ -56,9 +56,11 @@ pub fn of_refusal(why: Refusal) -> Refused {
         Refusal::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
         Refusal::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
         Refusal::InvalidTxnState => ErrorCode::InvalidTxnState,
-        Refusal::ObjectCommitted | Refusal::ObjectReferenced | Refusal::Malformed | Refusal::FeatureLevel => {
-            ErrorCode::InvalidRequest
-        }
+        Refusal::ObjectCommitted
+        | Refusal::ObjectReferenced
+        | Refusal::ExtentsChanged
+        | Refusal::Malformed
+        | Refusal::FeatureLevel => ErrorCode::InvalidRequest,
     };
     Refused::new(code, why.to_string())
 }

@@ -9,6 +9,7 @@
 //! The body of an entry is one protobuf message (`codec/wire.rs`). A reader that meets a newer version, or a command of a
 //! number it does not know, stops with an error instead of guessing.
 
+mod swap;
 mod wire;
 
 use prost::Message;
@@ -187,6 +188,7 @@ fn kind_to_wire(command: &Command) -> wire::Kind {
             offsets_retention_ms: *offsets_retention_ms,
         }),
         Command::RaiseFeatureLevel { level } => Kind::RaiseFeatureLevel(*level),
+        Command::SwapExtents(swap) => Kind::SwapExtents(swap::to_wire(swap)),
     }
 }
 
@@ -320,6 +322,7 @@ fn command_from_wire(kind: wire::Kind) -> Result<Command, CodecError> {
             offsets_retention_ms: expire.offsets_retention_ms,
         },
         Kind::RaiseFeatureLevel(level) => Command::RaiseFeatureLevel { level },
+        Kind::SwapExtents(swap) => Command::SwapExtents(swap::from_wire(swap)?),
     })
 }
 

@@ -104,6 +104,8 @@ pub enum Command {
         /// The new level.
         level: u32,
     },
+    /// Puts extents of a new object in the place of old ones (merge, compact).
+    SwapExtents(SwapExtents),
 }
 
 /// See [`Command::OpenSession`].
@@ -169,6 +171,52 @@ pub struct PartitionCommit {
     pub batches: Vec<BatchSummary>,
 }
 
+/// See [`Command::SwapExtents`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct SwapExtents {
+    /// The object, durable in the bucket before this is submitted, and of the proposer's session.
+    pub object: ObjectId,
+    /// Its whole size, bytes.
+    pub object_bytes: u64,
+    /// How often its bytes have been merged; see [`crate::state::objects::ObjectRecord::level`].
+    pub level: u32,
+    /// What is replaced; decided one by one, in this order.
+    pub partitions: Vec<PartitionSwap>,
+}
+
+/// A run of neighbouring extents of one partition and what takes their place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionSwap {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Where the first of the old extents begins.
+    pub base: Offset,
+    /// Where the last of the old extents ends.
+    pub end: Offset,
+    /// The old extents, all of the run in order: object and position name an extent for ever. Refused if the log has
+    /// others there, more or fewer.
+    pub old: Vec<(ObjectId, u64)>,
+    /// The new ones, in order and between `base` and `end`. None removes the range.
+    pub new: Vec<NewExtent>,
+}
+
+/// An extent of the new object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewExtent {
+    /// Offset of its first record.
+    pub base: Offset,
+    /// Offset after its last one.
+    pub end: Offset,
+    /// Where in the object it starts, bytes.
+    pub position: u64,
+    /// Bytes.
+    pub length: u32,
+    /// Largest record timestamp in it, ms; -1 if no record has one.
+    pub max_timestamp: i64,
+    /// See [`crate::model::extent::Extent`].
+    pub sparse: bool,
+}
+
 /// See [`Command::SaveGroup`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaveGroup {
@@ -231,6 +279,8 @@ pub enum Outcome {
     },
     /// Per partition of a CommitOffsets, in order.
     Offsets(Vec<Result<(), Refusal>>),
+    /// Per partition of a SwapExtents, in order. What was refused is as it was.
+    Swapped(Vec<Result<(), Refusal>>),
     /// It did not take effect, and will not.
     Refused(Refusal),
 }
@@ -316,6 +366,9 @@ pub enum Refusal {
     /// An object that extents still point to cannot be forgotten.
     #[error("the object is referenced")]
     ObjectReferenced,
+    /// The log has other extents now than those to be replaced.
+    #[error("the extents have changed")]
+    ExtentsChanged,
     /// The command contradicts itself (a batch of no records, bytes past the object's end, an object of another session).
     /// Only a faulty proposer writes it.
     #[error("the command contradicts itself")]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::command::{
-    AdvertisedListener, Command, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, Entry, OpenSession,
-    PartitionCommit, SaveGroup,
+    AdvertisedListener, Command, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, Entry, NewExtent,
+    OpenSession, PartitionCommit, PartitionSwap, SaveGroup, SwapExtents,
 };
 use crate::model::batch::{BatchSummary, ProducerStamp};
 use crate::model::extent::ObjectId;
@@ -110,6 +110,40 @@ fn commit(session: SessionId) -> Command {
             PartitionCommit { partition: partition(1), position: 734, batches: vec![batch(0, true), plain] },
         ],
     })
+}
+
+/// A second entry, of the same session if [`entry`]'s last command is left out: what the first wrote of partition 0 moves
+/// into another object, part of it compacted.
+pub(crate) fn swap_entry() -> Entry {
+    let session = SessionId(0xfeed_face_cafe_beef);
+    let old = ObjectId { session, counter: 9 };
+    let at = |value| Offset::new(value).unwrap();
+    let new = |base, end, position, sparse| NewExtent {
+        base: at(base),
+        end: at(end),
+        position,
+        length: 300,
+        max_timestamp: 1_700_000_000_000,
+        sparse,
+    };
+    let swap = |partition, base, end, positions: &[u64], new| PartitionSwap {
+        partition,
+        base: at(base),
+        end: at(end),
+        old: positions.iter().map(|&position| (old, position)).collect(),
+        new,
+    };
+    let swap = SwapExtents {
+        object: ObjectId { session, counter: 12 },
+        object_bytes: 2_048,
+        level: 2,
+        partitions: vec![
+            swap(partition(0), 0, 11, &[64], vec![new(0, 4, 8, true), new(5, 11, 308, false)]),
+            swap(partition(1), 0, 1, &[734, 1_034], vec![NewExtent { max_timestamp: -1, ..new(0, 1, 608, false) }]),
+            swap(partition(2), 0, 1, &[1], Vec::new()),
+        ],
+    };
+    Entry { session, sequence: 2, time_ms: 1_700_000_000_456, commands: vec![Command::SwapExtents(swap)] }
 }
 
 fn group_commands() -> [Command; 4] {

@@ -99,7 +99,8 @@ impl Metadata {
             | Outcome::Segment(_)
             | Outcome::LogStarts(_)
             | Outcome::GroupSaved { .. }
-            | Outcome::Offsets(_) => Ok(metadata),
+            | Outcome::Offsets(_)
+            | Outcome::Swapped(_) => Ok(metadata),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How many bytes commands will take in the journal, without encoding them: for caps, queues and budgets.
 
-use crate::command::{Command, Entry};
+use crate::command::{Command, Entry, PartitionSwap};
 
 /// Bytes of an entry without commands: frame, session, sequence, time.
 const ENTRY_FIXED_BYTES: usize = 48;
@@ -10,6 +10,10 @@ const COMMAND_FIXED_BYTES: usize = 64;
 const PARTITION_BYTES: usize = 48;
 /// Bytes of what a commit says of one batch.
 const BATCH_BYTES: usize = 64;
+/// Bytes of an extent that is replaced: object and position.
+const OLD_EXTENT_BYTES: usize = 32;
+/// Bytes of an extent that replaces others.
+const NEW_EXTENT_BYTES: usize = 64;
 /// Bytes of a committed offset besides its metadata.
 const OFFSET_BYTES: usize = 40;
 
@@ -33,6 +37,12 @@ pub(crate) fn command_bytes(command: &Command) -> usize {
             }
             Command::CommitSegment(commit) => {
                 commit.partitions.iter().map(|p| PARTITION_BYTES + BATCH_BYTES * p.batches.len()).sum()
+            }
+            Command::SwapExtents(swap) => {
+                let of = |p: &PartitionSwap| {
+                    PARTITION_BYTES + 2 * OFFSET_BYTES + OLD_EXTENT_BYTES * p.old.len() + NEW_EXTENT_BYTES * p.new.len()
+                };
+                swap.partitions.iter().map(of).sum()
             }
             Command::AdvanceLogStart { starts } => PARTITION_BYTES * starts.len(),
             Command::ForgetObjects { objects } => PARTITION_BYTES * objects.len(),
@@ -58,8 +68,8 @@ mod tests {
     use super::*;
     use crate::codec::encode_entry;
     use crate::command::{
-        AdvertisedListener, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, OpenSession, PartitionCommit,
-        SaveGroup,
+        AdvertisedListener, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, NewExtent, OpenSession,
+        PartitionCommit, SaveGroup, SwapExtents,
     };
     use crate::model::batch::{BatchSummary, ProducerStamp};
     use crate::model::extent::ObjectId;
@@ -131,7 +141,19 @@ mod tests {
             Command::DeleteOffsets { group: text(), partitions: vec![partition; 9] },
             Command::ExpireState { producer_idle_ms: i64::MAX, offsets_retention_ms: i64::MAX },
             Command::RaiseFeatureLevel { level: u32::MAX },
+            Command::SwapExtents(SwapExtents {
+                object,
+                object_bytes: u64::MAX,
+                level: u32::MAX,
+                partitions: vec![swap(partition, offset, object); 9],
+            }),
         ]
+    }
+
+    fn swap(partition: TopicPartition, offset: Offset, object: ObjectId) -> PartitionSwap {
+        let (position, length, max_timestamp) = (u64::MAX, u32::MAX, i64::MIN);
+        let new = NewExtent { base: offset, end: offset, position, length, max_timestamp, sparse: true };
+        PartitionSwap { partition, base: offset, end: offset, old: vec![(object, u64::MAX); 7], new: vec![new; 3] }
     }
 
     /// The caps of queue and entry hold only if no command is larger than it seems.

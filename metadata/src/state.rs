@@ -11,27 +11,32 @@ pub mod objects;
 pub mod offsets;
 pub mod producers;
 pub mod sessions;
+mod swap;
 pub mod topics;
 mod wire;
 
 use self::commit::commit_segment;
 use self::encoding::{Encoder, Parts, SNAPSHOT, decode_body};
 use self::groups::Groups;
-use self::log::Log;
+use self::log::{Log, SlotSet};
 use self::objects::ObjectLedger;
 use self::offsets::CommittedOffsets;
 use self::sessions::{Sessions, Standing};
+use self::swap::swap_extents;
 use self::topics::Topics;
 use crate::codec::{CodecError, frame, unframe};
 use crate::command::{Command, CommitOffsets, CommittedOffset, Entry, OpenSession, Outcome, Refusal};
+use crate::model::extent::{Extent, ObjectId};
 use crate::model::ids::{Lsn, ProducerId, TopicId, TopicPartition};
 use crate::model::offset::Offset;
 
 /// The highest feature level this build knows. A state whose level is higher cannot be followed by this build.
 pub const FEATURE_LEVEL: u32 = 0;
 
-/// Format of [`State::encode`]; raised when its meaning changes.
-pub const SNAPSHOT_VERSION: u16 = 1;
+/// Newest format of [`State::encode`]; raised when its meaning changes. The oldest format that can say it all is written.
+pub const SNAPSHOT_VERSION: u16 = 2;
+/// The format that knows neither sparse extents nor levels.
+const SNAPSHOT_UNMERGED: u16 = 1;
 
 /// Everything the journal says, applied.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +52,10 @@ pub struct State {
     offsets: CommittedOffsets,
     sessions: Sessions,
 }
+
+/// Objects chosen by [`State::choose`].
+#[derive(Debug, Clone)]
+pub struct ChosenObjects(SlotSet);
 
 /// What an entry came to.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -119,6 +128,22 @@ impl State {
         self.topics.log(tp).ok().map(|index| Log::new(index, &self.objects))
     }
 
+    /// The extents of a topic's partitions that lie in any of the chosen objects, by partition and in offset order.
+    /// Costs O(extents of the topic).
+    pub fn extents_in(&self, topic: TopicId, chosen: &ChosenObjects) -> Vec<(TopicPartition, Vec<Extent>)> {
+        let Some(topic) = self.topics.get(topic) else { return Vec::new() };
+        let of = |tp| Some((tp, self.log(tp)?.extents_in(&chosen.0).collect::<Vec<_>>()));
+        topic.partitions().filter_map(of).filter(|(_, extents)| !extents.is_empty()).collect()
+    }
+
+    /// Some objects, to be looked for with [`State::extents_in`]. If one of them is forgotten before that, another may be
+    /// found in its place.
+    pub fn choose(&self, objects: &[ObjectId]) -> ChosenObjects {
+        let mut chosen = SlotSet::default();
+        objects.iter().filter_map(|&object| self.objects.slot_of(object)).for_each(|slot| chosen.insert(slot));
+        ChosenObjects(chosen)
+    }
+
     /// All groups.
     pub fn groups(&self) -> &Groups {
         &self.groups
@@ -141,7 +166,8 @@ impl State {
 
     /// The whole state as bytes; the same state gives the same bytes. Takes time and memory in proportion to the state.
     pub fn encode(&self) -> Vec<u8> {
-        frame(SNAPSHOT_VERSION, self.encode_body())
+        let is_merged = self.objects.has_levels() || self.topics.iter().any(|topic| topic.has_sparse_extents());
+        frame(if is_merged { SNAPSHOT_VERSION } else { SNAPSHOT_UNMERGED }, self.encode_body())
     }
 
     /// The state that bytes stand for. Total: any bytes give a state or an error.
@@ -237,6 +263,7 @@ impl State {
                 Outcome::Done
             }
             Command::RaiseFeatureLevel { level } => done(self.raise_feature_level(*level)),
+            Command::SwapExtents(swap) => swap_extents(swap, session, &mut self.topics, &mut self.objects, now_ms),
         }
     }
 

@@ -101,6 +101,7 @@ impl GroupError {
             | Refusal::InvalidTxnState
             | Refusal::ObjectCommitted
             | Refusal::ObjectReferenced
+            | Refusal::ExtentsChanged
             | Refusal::Malformed
             | Refusal::FeatureLevel => Self::Unavailable,
         }

@@ -363,7 +363,8 @@ impl GroupActor {
                 | Outcome::ProducerIds(_)
                 | Outcome::Segment(_)
                 | Outcome::LogStarts(_)
-                | Outcome::Offsets(_) => return Err(GroupError::SaveUnknown),
+                | Outcome::Offsets(_)
+                | Outcome::Swapped(_) => return Err(GroupError::SaveUnknown),
             }
         }
     }

@@ -151,7 +151,8 @@ impl Groups {
                 | Outcome::ProducerIds(_)
                 | Outcome::Segment(_)
                 | Outcome::LogStarts(_)
-                | Outcome::GroupSaved { .. } => return Err(GroupError::SaveUnknown),
+                | Outcome::GroupSaved { .. }
+                | Outcome::Swapped(_) => return Err(GroupError::SaveUnknown),
             }
         }
         Err(GroupError::NotCoordinator)
@@ -171,6 +172,7 @@ impl Groups {
             Outcome::Refused(refusal) => Err(GroupError::of_refusal(refusal)),
             Outcome::Done
             | Outcome::Offsets(_)
+            | Outcome::Swapped(_)
             | Outcome::ProducerIds(_)
             | Outcome::Segment(_)
             | Outcome::LogStarts(_)

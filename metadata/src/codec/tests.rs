@@ -2,6 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::{NewExtent, PartitionSwap, SwapExtents};
 use crate::golden;
 
 fn topic() -> impl Strategy<Value = TopicId> {
@@ -76,6 +77,26 @@ fn commit_segment() -> impl Strategy<Value = Command> {
     })
 }
 
+fn swap_extents() -> impl Strategy<Value = Command> {
+    let new = (offset(), offset(), any::<(u64, u32, i64, bool)>()).prop_map(|(base, end, rest)| {
+        let (position, length, max_timestamp, sparse) = rest;
+        NewExtent { base, end, position, length, max_timestamp, sparse }
+    });
+    // Few objects, named often.
+    let objects = vec(object(), 1..3);
+    let old = vec((any::<prop::sample::Index>(), any::<u64>()), 0..5);
+    let part = (partition(), offset(), offset(), old, vec(new, 0..3));
+    (object(), any::<(u64, u32)>(), objects, vec(part, 0..4)).prop_map(|(object, numbers, objects, parts)| {
+        let part = |(partition, base, end, old, new): (_, _, _, Vec<(prop::sample::Index, u64)>, _)| {
+            let old = old.into_iter().map(|(at, position)| (*at.get(&objects), position)).collect();
+            PartitionSwap { partition, base, end, old, new }
+        };
+        let (object_bytes, level) = numbers;
+        let partitions = parts.into_iter().map(part).collect();
+        Command::SwapExtents(SwapExtents { object, object_bytes, level, partitions })
+    })
+}
+
 fn group_command() -> impl Strategy<Value = Command> {
     let save = (".{0,9}", any::<u64>(), ".{0,9}", any::<i32>(), any::<bool>(), vec(any::<u8>(), 0..20));
     prop_oneof![
@@ -106,7 +127,14 @@ fn other_command() -> impl Strategy<Value = Command> {
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
-    let command = prop_oneof![open_session(), topic_command(), commit_segment(), group_command(), other_command()];
+    let command = prop_oneof![
+        open_session(),
+        topic_command(),
+        commit_segment(),
+        swap_extents(),
+        group_command(),
+        other_command()
+    ];
     (any::<(u64, u64, i64)>(), vec(command, 0..6)).prop_map(|((session, sequence, time_ms), commands)| Entry {
         session: SessionId(session),
         sequence,
@@ -181,6 +209,12 @@ fn corruption_is_of_its_class() {
     for bytes in [&[][..], &[1, 0, 0], &[0; 6], &[1, 0, 9, 9, 9, 9, 1]] {
         assert_eq!(decode_entry(bytes).unwrap_err().class(), ErrorClass::Corrupt, "{bytes:?}");
     }
+}
+
+#[test]
+fn d1_the_bytes_of_a_swap_are_pinned() {
+    golden::check("entry_swap_v1.hex", &encode_entry(&golden::swap_entry()));
+    assert_eq!(decode_entry(&golden::read("entry_swap_v1.hex")), Ok(golden::swap_entry()));
 }
 
 #[test]

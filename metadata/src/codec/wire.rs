@@ -19,7 +19,7 @@ pub(super) struct Entry {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Command {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -59,6 +59,8 @@ pub(super) enum Kind {
     ExpireState(ExpireState),
     #[prost(uint32, tag = "17")]
     RaiseFeatureLevel(u32),
+    #[prost(message, tag = "18")]
+    SwapExtents(SwapExtents),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -209,6 +211,55 @@ pub(super) struct Stamp {
     pub(super) base_sequence: i32,
     #[prost(bool, tag = "4")]
     pub(super) transactional: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SwapExtents {
+    #[prost(message, optional, tag = "1")]
+    pub(super) object: Option<ObjectId>,
+    #[prost(uint64, tag = "2")]
+    pub(super) object_bytes: u64,
+    #[prost(uint32, tag = "3")]
+    pub(super) level: u32,
+    /// The objects whose extents are replaced, each once.
+    #[prost(message, repeated, tag = "4")]
+    pub(super) old_objects: Vec<ObjectId>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) partitions: Vec<PartitionSwap>,
+}
+
+/// The old extents as columns of equal length.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PartitionSwap {
+    #[prost(message, optional, tag = "1")]
+    pub(super) partition: Option<TopicPartition>,
+    #[prost(uint64, tag = "2")]
+    pub(super) base: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) end: u64,
+    /// Index among the old objects.
+    #[prost(uint32, repeated, tag = "4")]
+    pub(super) objects: Vec<u32>,
+    #[prost(uint64, repeated, tag = "5")]
+    pub(super) positions: Vec<u64>,
+    #[prost(message, repeated, tag = "6")]
+    pub(super) new: Vec<NewExtent>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct NewExtent {
+    #[prost(uint64, tag = "1")]
+    pub(super) base: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) end: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) position: u64,
+    #[prost(uint32, tag = "4")]
+    pub(super) length: u32,
+    #[prost(sint64, tag = "5")]
+    pub(super) max_timestamp: i64,
+    #[prost(bool, tag = "6")]
+    pub(super) sparse: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -39,6 +39,7 @@ const CODEC_MASK: i16 = 0b0111;
 const LOG_APPEND_TIME_BIT: i16 = 0b1000;
 const TRANSACTIONAL_BIT: i16 = 0b1_0000;
 const CONTROL_BIT: i16 = 0b10_0000;
+const DELETE_HORIZON_BIT: i16 = 0b100_0000;
 
 /// The bytes are not a whole batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -149,6 +150,12 @@ impl<'a> BatchView<'a> {
     /// Whether the batch is a marker rather than data.
     pub fn is_control(&self) -> bool {
         self.attributes() & CONTROL_BIT != 0
+    }
+
+    /// When compaction may take the batch's tombstones away, ms; `None` if it has not seen them yet. It stands in place of
+    /// the first timestamp, which the records' deltas still start from (KIP-534).
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.attributes() & DELETE_HORIZON_BIT != 0).then(|| self.first_timestamp())
     }
 
     /// Offset of the last record minus that of the first.

@@ -37,8 +37,13 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Bytes of one object that hold consecutive offsets of one partition: one or more whole batches, back to back, in
-/// offset order. Base offsets inside the bytes are the producers' and are patched when read.
+/// Bytes of one object that hold a range of offsets of one partition: one or more whole batches, back to back, in offset
+/// order.
+///
+/// A dense extent has a record for every offset from `base` to `end`: base offsets inside its bytes need not be right, they
+/// follow from `base` and are written when read. A sparse one was compacted: batches inside it may leave gaps between them,
+/// so their base offsets are final as they stand in the bytes. Its first batch begins at `base` and its last one ends at
+/// `end`, so whoever asks for an offset in the range finds a batch at or behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Offset of the first record.
@@ -53,6 +58,8 @@ pub struct Extent {
     pub length: u32,
     /// Largest record timestamp in it, ms; -1 if no record has one.
     pub max_timestamp: i64,
+    /// Whether the bytes carry their own offsets.
+    pub sparse: bool,
 }
 
 #[cfg(test)]

@@ -81,7 +81,6 @@ const I32: i64 = i32::MAX as i64;
 const FOREVER: &str = "9223372036854775807";
 const OBJECTS: &str = "records lie in immutable objects of a bucket, not in segment files of a broker";
 const REPLICAS: &str = "the bucket replicates; there are no replica brokers";
-const COMPACTION: &str = "compaction is not supported";
 const TIERED: &str = "every record is in object storage from the start; there is no local tier";
 const DURABLE: &str = "every acknowledged record is already durable";
 const LZ4_LEVEL: &str = "the lz4 encoder used here has one level";
@@ -105,7 +104,7 @@ pub const DEFINITIONS: &[Definition] = &[
         List(&["compact", "delete"]),
         "delete",
         Acts,
-        "What becomes of old records: `delete` removes them by age and size. `compact` is refused until compaction exists.",
+        "What becomes of old records: `delete` removes them by age and size, `compact` keeps the newest of each key.",
     ),
     def(
         "compression.gzip.level",
@@ -144,8 +143,8 @@ pub const DEFINITIONS: &[Definition] = &[
         Some("log.cleaner.delete.retention.ms"),
         Long(0, i64::MAX),
         "86400000",
-        NoEffect(COMPACTION),
-        "How long tombstones of a compacted topic are kept, ms.",
+        Acts,
+        "How long tombstones of a compacted topic are kept after they were first compacted, ms.",
     ),
     def(
         "file.delete.delay.ms",
@@ -216,7 +215,7 @@ pub const DEFINITIONS: &[Definition] = &[
         Some("log.cleaner.max.compaction.lag.ms"),
         Long(1, i64::MAX),
         FOREVER,
-        NoEffect(COMPACTION),
+        Acts,
         "Longest time a record stays uncompacted, ms.",
     ),
     def(
@@ -256,15 +255,15 @@ pub const DEFINITIONS: &[Definition] = &[
         Some("log.cleaner.min.cleanable.ratio"),
         Double(0.0, 1.0),
         "0.5",
-        NoEffect(COMPACTION),
-        "Share of uncompacted bytes from which a log is compacted.",
+        Acts,
+        "Share of uncompacted bytes above which a log is compacted.",
     ),
     def(
         "min.compaction.lag.ms",
         Some("log.cleaner.min.compaction.lag.ms"),
         Long(0, i64::MAX),
         "0",
-        NoEffect(COMPACTION),
+        Acts,
         "Shortest time a record stays uncompacted, ms.",
     ),
     def(
@@ -404,9 +403,6 @@ pub fn check_kind(kind: Kind, value: &str) -> Result<(), String> {
 /// Values Kafka allows and we refuse, because accepting them would promise what does not happen.
 fn unsupported(name: &'static str, value: &str) -> Result<(), InvalidConfig> {
     let reason = match name {
-        "cleanup.policy" if value.split(',').any(|word| word.trim() == "compact") => {
-            "compaction does not exist yet; use cleanup.policy=delete"
-        }
         "remote.storage.enable" if value.eq_ignore_ascii_case("true") => {
             "every record is in object storage already; leave it at false"
         }
@@ -424,9 +420,26 @@ pub enum TargetCodec {
     Number(i16),
 }
 
+/// How a topic is compacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compaction {
+    /// Records younger than this stay as they are, ms.
+    pub min_lag_ms: i64,
+    /// Records older than this are compacted whatever the dirty ratio, ms.
+    pub max_lag_ms: i64,
+    /// Compacted when more than this part of the log's bytes is not, in millionths.
+    pub dirty_ratio_ppm: u32,
+    /// Tombstones stay for so long after they were first compacted, ms.
+    pub delete_retention_ms: i64,
+}
+
 /// The configs that act, parsed: explicit ones over the defaults. Cheap to copy; one is kept per topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicConfig {
+    /// Whether records go by age and size.
+    pub deletes: bool,
+    /// Whether and how only the newest record of each key stays.
+    pub compaction: Option<Compaction>,
     /// Largest batch accepted, bytes.
     pub max_message_bytes: u32,
     /// Records get the gateway's time.
@@ -458,7 +471,16 @@ impl TopicConfig {
             lookup(name).unwrap_or(default)
         };
         let number = |name: &'static str| text(name).trim().parse::<i64>().unwrap_or(-1);
+        let cleans_up = |how: &str| text("cleanup.policy").split(',').any(|word| word.trim() == how);
+        let dirty_ratio = text("min.cleanable.dirty.ratio").trim().parse::<f64>().unwrap_or(0.5);
         Self {
+            deletes: cleans_up("delete"),
+            compaction: cleans_up("compact").then(|| Compaction {
+                min_lag_ms: number("min.compaction.lag.ms").max(0),
+                max_lag_ms: number("max.compaction.lag.ms").max(0),
+                dirty_ratio_ppm: (dirty_ratio * 1e6) as u32, // within [0, 1]
+                delete_retention_ms: number("delete.retention.ms").max(0),
+            }),
             max_message_bytes: u32::try_from(number("max.message.bytes")).unwrap_or(u32::MAX),
             log_append_time: text("message.timestamp.type") == "LogAppendTime",
             timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
@@ -508,7 +530,27 @@ mod tests {
             assert!(matches!(validate(name, value), Err(InvalidConfig::Value { .. })), "{name}={value}");
         }
         assert_eq!(validate("retention.sm", "1"), Err(InvalidConfig::Unknown("retention.sm".into())));
-        assert!(matches!(validate("cleanup.policy", "compact,delete"), Err(InvalidConfig::Unsupported { .. })));
+        assert!(matches!(validate("remote.storage.enable", "true"), Err(InvalidConfig::Unsupported { .. })));
+    }
+
+    #[test]
+    fn a_topic_may_be_compacted_or_deleted_or_both() {
+        let of = |policy: &'static str| TopicConfig::resolve(|name| (name == "cleanup.policy").then_some(policy));
+        let defaults = Compaction {
+            min_lag_ms: 0,
+            max_lag_ms: i64::MAX,
+            dirty_ratio_ppm: 500_000,
+            delete_retention_ms: 86_400_000,
+        };
+        for (policy, deletes, compaction) in [
+            ("delete", true, None),
+            ("compact", false, Some(defaults)),
+            ("compact, delete", true, Some(defaults)),
+            ("delete,compact", true, Some(defaults)),
+        ] {
+            assert_eq!(validate("cleanup.policy", policy).as_deref(), Ok(policy));
+            assert_eq!((of(policy).deletes, of(policy).compaction), (deletes, compaction), "{policy}");
+        }
     }
 
     #[test]

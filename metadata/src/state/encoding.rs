@@ -87,6 +87,7 @@ impl Encoder {
                 bytes: object.bytes,
                 committed_ms: object.committed_ms,
                 dead_since_ms: object.dead_since_ms,
+                level: object.level,
             }));
         }
     }
@@ -114,7 +115,7 @@ impl Encoder {
             ..wire::Log::default()
         };
         let mut end = Offset::ZERO;
-        for extent in log.all_extents() {
+        for (row, extent) in (0..).zip(log.all_extents()) {
             let packed = "extents are packed into 32 bits";
             record.gaps.push(extent.base.since(end));
             record.records.push(u32::try_from(extent.end.since(extent.base)).expect(packed));
@@ -122,6 +123,7 @@ impl Encoder {
             record.positions.push(u32::try_from(extent.position).expect(packed));
             record.lengths.push(extent.length);
             record.max_timestamps.push(extent.max_timestamp);
+            record.sparse.extend(extent.sparse.then_some(row));
             end = extent.end;
         }
         self.push(Kind::Log(record));
@@ -278,6 +280,7 @@ impl Decoder {
         }
         let slot = self.parts.objects.insert(id, object.bytes, object.committed_ms);
         let slot = slot.map_err(|_| bad("it names an object twice"))?;
+        self.parts.objects.describe(slot, object.level, object.committed_ms);
         self.objects.push((slot, object.dead_since_ms));
         Ok(())
     }
@@ -291,6 +294,7 @@ impl Decoder {
         let restored = LogIndex::restore(offset(log.start)?, offset(log.end)?);
         let mut index = restored.ok_or_else(|| bad("a log ends before it starts"))?;
         let mut end = Offset::ZERO;
+        let mut sparse = log.sparse.iter().copied().peekable();
         for row in 0..log.records.len() {
             let (slot, _) = *usize::try_from(log.objects[row])
                 .ok()
@@ -305,9 +309,13 @@ impl Decoder {
                 position: log.positions[row].into(),
                 length: log.lengths[row],
                 max_timestamp: log.max_timestamps[row],
+                sparse: sparse.next_if(|&sparse| usize::try_from(sparse) == Ok(row)).is_some(),
             };
             let fits = index.restore_extent(&extent, slot, &mut self.parts.objects);
             fits.ok_or_else(|| bad("an extent lies outside its log"))?;
+        }
+        if sparse.next().is_some() {
+            return Err(bad("the sparse extents of a log are not in order"));
         }
         for producer in log.producers {
             let epoch = i16::try_from(producer.epoch).map_err(|why| CodecError::malformed(SNAPSHOT, why))?;

@@ -17,17 +17,25 @@ pub struct ObjectRecord {
     pub bytes: u64,
     /// Extents that point into it.
     pub references: u32,
-    /// State time of its commit, ms.
+    /// State time of its commit, ms; of an object that took the place of others, the latest of theirs, so that records
+    /// without a timestamp do not grow younger.
     pub committed_ms: i64,
+    /// Bytes of the extents that point into it.
+    pub referenced_bytes: u64,
+    /// How often its bytes have been merged: 0 for what producers wrote and for what was compacted.
+    pub level: u32,
     /// State time at which its last reference went away, ms; `None` while something points into it.
     pub dead_since_ms: Option<i64>,
 }
 
-/// Place of an object in the ledger.
+/// Largest slot: the index keeps a mark in the highest bit.
+const SLOT_MAX: u32 = u32::MAX >> 1;
+
+/// Place of an object in the ledger; at most 31 bits wide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(pub(super) u32);
 
-/// Every committed object that has not been forgotten. About 110 bytes each.
+/// Every committed object that has not been forgotten. About 130 bytes each.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectLedger {
     slots: Vec<ObjectRecord>,
@@ -74,6 +82,11 @@ impl ObjectLedger {
         self.dead_bytes
     }
 
+    /// Whether any object took the place of others.
+    pub(super) fn has_levels(&self) -> bool {
+        self.iter().any(|object| object.level > 0)
+    }
+
     pub(super) fn id_of(&self, slot: Slot) -> ObjectId {
         self.slots[slot.0 as usize].id
     }
@@ -83,14 +96,23 @@ impl ObjectLedger {
         if self.by_id.contains_key(&id) {
             return Err(Refusal::ObjectCommitted);
         }
-        let record = ObjectRecord { id, bytes, references: 0, committed_ms: now_ms, dead_since_ms: None };
+        let record = ObjectRecord {
+            id,
+            bytes,
+            references: 0,
+            committed_ms: now_ms,
+            referenced_bytes: 0,
+            level: 0,
+            dead_since_ms: None,
+        };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = record;
                 slot
             }
             None => {
-                let slot = u32::try_from(self.slots.len()).map_err(|_| Refusal::LimitReached)?;
+                let slot = u32::try_from(self.slots.len()).ok().filter(|&slot| slot <= SLOT_MAX);
+                let slot = slot.ok_or(Refusal::LimitReached)?;
                 self.slots.push(record);
                 slot
             }
@@ -100,16 +122,37 @@ impl ObjectLedger {
         Ok(Slot(slot))
     }
 
-    /// Counts one more extent of the object.
-    pub(super) fn refer(&mut self, slot: Slot) {
-        self.slots[slot.0 as usize].references += 1;
+    pub(super) fn slot_of(&self, id: ObjectId) -> Option<Slot> {
+        self.by_id.get(&id).copied().map(Slot)
     }
 
-    /// Counts one extent of the object away.
-    pub(super) fn release(&mut self, slot: Slot, now_ms: i64) {
+    /// Dates an object that took the place of others, and tells how often its bytes were merged.
+    pub(super) fn describe(&mut self, slot: Slot, level: u32, committed_ms: i64) {
+        let record = &mut self.slots[slot.0 as usize];
+        (record.level, record.committed_ms) = (level, committed_ms);
+    }
+
+    pub(super) fn committed_ms(&self, slot: Slot) -> i64 {
+        self.slots[slot.0 as usize].committed_ms
+    }
+
+    /// Counts one more extent of the object, of so many bytes.
+    pub(super) fn refer(&mut self, slot: Slot, bytes: u32) {
+        self.slots[slot.0 as usize].references += 1;
+        self.lengthen(slot, bytes);
+    }
+
+    /// Counts bytes that joined an extent of the object.
+    pub(super) fn lengthen(&mut self, slot: Slot, bytes: u32) {
+        self.slots[slot.0 as usize].referenced_bytes += u64::from(bytes);
+    }
+
+    /// Counts one extent of the object away, of so many bytes.
+    pub(super) fn release(&mut self, slot: Slot, bytes: u32, now_ms: i64) {
         let record = &mut self.slots[slot.0 as usize];
         debug_assert!(record.references > 0, "an extent is released once");
         record.references = record.references.saturating_sub(1);
+        record.referenced_bytes = record.referenced_bytes.saturating_sub(u64::from(bytes));
         self.settle(slot, now_ms);
     }
 
@@ -159,12 +202,12 @@ mod tests {
     fn g2_an_object_dies_with_its_last_reference_and_is_forgotten_once_deleted() {
         let mut ledger = ObjectLedger::default();
         let slot = ledger.insert(object(1), 100, 5).unwrap();
-        ledger.refer(slot);
-        ledger.refer(slot);
-        ledger.release(slot, 10);
+        ledger.refer(slot, 10);
+        ledger.refer(slot, 10);
+        ledger.release(slot, 10, 10);
         assert_eq!(ledger.dead().count(), 0);
         assert_eq!(ledger.forget(&[object(1)]), Err(Refusal::ObjectReferenced));
-        ledger.release(slot, 20);
+        ledger.release(slot, 10, 20);
         assert_eq!(ledger.dead().map(|o| (o.id, o.dead_since_ms)).collect::<Vec<_>>(), [(object(1), Some(20))]);
         assert_eq!((ledger.live_bytes(), ledger.dead_bytes()), (0, 100));
         assert_eq!(ledger.forget(&[object(1), object(9)]), Ok(()));
@@ -179,7 +222,7 @@ mod tests {
     fn g1_forgetting_is_all_or_nothing() {
         let mut ledger = ObjectLedger::default();
         let live = ledger.insert(object(1), 1, 0).unwrap();
-        ledger.refer(live);
+        ledger.refer(live, 1);
         let dead = ledger.insert(object(2), 1, 0).unwrap();
         ledger.settle(dead, 0);
         assert_eq!(ledger.forget(&[object(2), object(1)]), Err(Refusal::ObjectReferenced));

@@ -69,6 +69,10 @@ impl Topic {
         usize::try_from(partition).ok().and_then(|partition| self.logs.get(partition))
     }
 
+    pub(super) fn has_sparse_extents(&self) -> bool {
+        self.logs.iter().any(LogIndex::has_sparse_extents)
+    }
+
     pub(super) fn logs(&self) -> &[LogIndex] {
         &self.logs
     }

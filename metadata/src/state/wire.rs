@@ -105,6 +105,9 @@ pub(super) struct Object {
     pub(super) committed_ms: i64,
     #[prost(sint64, optional, tag = "5")]
     pub(super) dead_since_ms: Option<i64>,
+    /// Since version 2.
+    #[prost(uint32, tag = "6")]
+    pub(super) level: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -152,6 +155,9 @@ pub(super) struct Log {
     pub(super) max_timestamps: Vec<i64>,
     #[prost(message, repeated, tag = "9")]
     pub(super) producers: Vec<Producer>,
+    /// Since version 2: the rows whose extents are sparse, rising.
+    #[prost(uint32, repeated, tag = "10")]
+    pub(super) sparse: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -274,6 +274,7 @@ fn refusal_code(why: Refusal) -> ErrorCode {
         | Refusal::GroupNotEmpty
         | Refusal::ObjectCommitted
         | Refusal::ObjectReferenced
+        | Refusal::ExtentsChanged
         | Refusal::Malformed
         | Refusal::FeatureLevel => ErrorCode::NotLeaderOrFollower,
     }

@@ -31,8 +31,15 @@ fn adjacent_batches_join_into_one_extent() {
     let log = Log::new(&log, &objects);
     let extents: Vec<Extent> = log.all_extents().collect();
     assert_eq!(extents.len(), 3);
-    let joined =
-        Extent { base: offset(0), end: offset(20), object: object(0), position: 64, length: 140, max_timestamp: 300 };
+    let joined = Extent {
+        base: offset(0),
+        end: offset(20),
+        object: object(0),
+        position: 64,
+        length: 140,
+        max_timestamp: 300,
+        sparse: false,
+    };
     assert_eq!(extents[0], joined);
     assert_eq!((log.bytes(), log.high_watermark(), log.last_stable()), (280, offset(40), offset(40)));
     assert!(objects.iter().all(|object| object.references == 1));
@@ -123,6 +130,7 @@ fn restored_extents_must_lie_in_the_log_in_order() {
         position: 0,
         length: 1,
         max_timestamp: -1,
+        sparse: false,
     };
     assert!(LogIndex::restore(offset(2), offset(1)).is_none());
     let mut log = LogIndex::restore(offset(10), offset(30)).unwrap();

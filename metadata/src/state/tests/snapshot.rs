@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::class::{Classify, ErrorClass};
+use crate::command::{NewExtent, PartitionSwap, SwapExtents};
 use crate::golden;
 
 /// A state with something of every kind: the golden entry, whose session ends with it, and a live session.
@@ -43,12 +44,45 @@ fn d1_the_bytes_of_a_snapshot_are_pinned() {
     assert_eq!(decoded.hash(), state.hash());
 }
 
+/// The same with extents that were merged and compacted, which older builds must not read.
+fn merged() -> State {
+    let mut state = rich();
+    let log = state.log(tp(2, 0)).unwrap();
+    let old: Vec<_> = log.all_extents().collect();
+    let (base, end) = (old[0].base, old[old.len() - 1].end);
+    let new = |base, end, position, sparse| NewExtent { base, end, position, length: 9, max_timestamp: 5, sparse };
+    let swap = PartitionSwap {
+        partition: tp(2, 0),
+        base,
+        end,
+        old: old.iter().map(|extent| (extent.object, extent.position)).collect(),
+        new: vec![new(offset(3), offset(5), 8, true), new(old[old.len() - 1].base, end, 20, false)],
+    };
+    let object = ObjectId { session: SessionId(4), counter: 70 };
+    let swap = SwapExtents { object, object_bytes: 99, level: 2, partitions: vec![swap] };
+    let commands = vec![Command::SwapExtents(swap)];
+    let entry = Entry { session: SessionId(4), sequence: 2, time_ms: 1_700_000_002_000, commands };
+    assert_eq!(state.apply(Lsn(3), &entry).outcomes, [Outcome::Swapped(vec![Ok(())])]);
+    state
+}
+
+#[test]
+fn d1_the_bytes_of_a_merged_snapshot_are_pinned() {
+    let state = merged();
+    golden::check("snapshot_v2.hex", &state.encode());
+    let decoded = State::decode(&golden::read("snapshot_v2.hex")).unwrap();
+    assert_eq!(decoded.hash(), state.hash());
+    let extents = |state: &State| state.log(tp(2, 0)).unwrap().all_extents().collect::<Vec<_>>();
+    assert_eq!(extents(&decoded), extents(&state));
+    assert_eq!(extents(&decoded).iter().map(|extent| extent.sparse).collect::<Vec<_>>(), [true, false]);
+}
+
 #[test]
 fn a_newer_snapshot_is_refused_clearly() {
     let mut bytes = rich().encode();
-    bytes[0] = 2;
+    bytes[0] = 3;
     let error = State::decode(&bytes).unwrap_err();
-    assert_eq!(error.to_string(), "state snapshot has format version 2, this build knows up to 1: upgrade it");
+    assert_eq!(error.to_string(), "state snapshot has format version 3, this build knows up to 2: upgrade it");
     assert_eq!(error.class(), ErrorClass::Rejected);
 }
 
@@ -91,7 +125,7 @@ proptest! {
     /// P1: a body damaged under an honest checksum is an error, or a state that applies and encodes without panic.
     #[test]
     fn p1_a_damaged_body_gives_an_error_or_a_sound_state(damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
-        let mut body = rich().encode_body();
+        let mut body = merged().encode_body();
         for (at, byte) in damage {
             let at = at.index(body.len());
             body[at] = byte;
