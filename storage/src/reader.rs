@@ -10,7 +10,7 @@ mod assemble;
 pub mod available;
 mod fetch;
 mod locate;
-mod plan;
+pub(crate) mod plan;
 mod prefetch;
 mod times;
 

@@ -75,6 +75,7 @@ pub fn extent_of(base: i64, bytes: &[u8]) -> Extent {
         position: 8,
         length: bytes.len() as u32,
         max_timestamp,
+        sparse: false,
     }
 }
 

@@ -18,7 +18,7 @@ mod open;
 pub mod ticket;
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -207,7 +207,12 @@ impl Writer {
         taken
     }
 
-    /// Takes an object back whose deletion failed.
+    /// A name for an object that is not a segment of this writer's: one that upkeep is about to write.
+    pub fn new_object(&self) -> ObjectId {
+        self.desk.new_object()
+    }
+
+    /// Takes an object back whose deletion failed, or one of upkeep's that will never be part of a log.
     pub fn return_leftover(&self, object: ObjectId) {
         self.desk.leave_behind(object);
     }
@@ -220,6 +225,11 @@ impl Desk {
 
     fn cut_options(&self) -> CutOptions {
         CutOptions { uploads_max: self.parts.options.uploads_max }
+    }
+
+    fn new_object(&self) -> ObjectId {
+        let counter = self.next_object.fetch_add(1, Ordering::Relaxed);
+        ObjectId { session: self.parts.metadata.session(), counter }
     }
 
     /// Remembers an object that is in no commit and will never be.

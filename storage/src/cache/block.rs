@@ -63,7 +63,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// Checks that `bytes` are exactly the extent, and writes base offset and leader epoch into its batches.
+    /// Checks that `bytes` are exactly the extent, and writes base offset and leader epoch into its batches. Those of a sparse
+    /// extent keep the base offset they have.
     pub fn place(mut bytes: BytesMut, extent: &Extent, leader_epoch: i32, trust: Trust) -> Result<Self, Damage> {
         let damage = |what| Damage {
             object: extent.object,
@@ -83,13 +84,18 @@ impl Block {
                 return Err(damage("the checksum of a batch does not match"));
             }
             let (length, delta) = (batch.bytes().len(), i64::from(batch.last_offset_delta()));
-            if delta < 0 || next + delta >= extent.end.get() {
+            let base = if extent.sparse { batch.base_offset() } else { next };
+            let is_begin = !extent.sparse || at > 0 || base == next;
+            if base < next || !is_begin {
+                return Err(damage("its batches are not where they should be"));
+            }
+            if delta < 0 || base.checked_add(delta).is_none_or(|last| last >= extent.end.get()) {
                 return Err(damage("it holds more offsets than it should"));
             }
-            patch_place(&mut bytes[at..], next, leader_epoch);
+            patch_place(&mut bytes[at..], base, leader_epoch);
             starts.push(u32::try_from(at).map_err(|_| damage("it is longer than 4 GiB"))?);
             at += length;
-            next += delta + 1;
+            next = base + delta + 1;
         }
         if next != extent.end.get() {
             return Err(damage("it holds fewer offsets than it should"));
@@ -122,14 +128,20 @@ impl Block {
         self.bytes.len() + self.starts.len() * size_of::<u32>() + size_of::<Self>()
     }
 
+    /// All batches, patched.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
     /// Number of batches.
     pub fn batch_count(&self) -> usize {
         self.starts.len()
     }
 
-    /// Number of the batch that holds `offset`; the first one for an offset before the block.
+    /// Number of the batch that holds `offset`, or of the next one behind it where compaction left a gap; the number of
+    /// batches for an offset behind the block.
     pub fn batch_with(&self, offset: Offset) -> usize {
-        self.starts.partition_point(|&start| self.base_at(start) <= offset.get()).saturating_sub(1)
+        self.starts.partition_point(|&start| self.end_at(start) <= offset.get())
     }
 
     /// The bytes of the batch with that number, patched.
@@ -141,17 +153,19 @@ impl Block {
     /// case.
     pub fn take(&self, first: usize, max_bytes: usize, at_least_one: bool) -> Taken {
         let from = self.start_of(first);
-        let fit = self.starts[first + 1..].partition_point(|&start| start as usize - from <= max_bytes);
+        let behind = self.starts.get(first + 1..).unwrap_or_default();
+        let fit = behind.partition_point(|&start| start as usize - from <= max_bytes);
         let all_fit = self.bytes.len() - from <= max_bytes;
         let mut until = if all_fit { self.starts.len() } else { first + fit };
-        if until == first && at_least_one {
+        if until == first && first < self.starts.len() && at_least_one {
             until = first + 1;
         }
-        let next = self.starts.get(until).and_then(|&start| Offset::new(self.base_at(start)));
+        let last = until.checked_sub(1).and_then(|last| self.starts.get(last));
+        let end = last.and_then(|&start| Offset::new(self.end_at(start)));
         Taken {
             bytes: self.bytes.slice(from..self.start_of(until)),
-            end: next.unwrap_or(self.end),
-            is_rest: next.is_none(),
+            end: end.unwrap_or(self.base),
+            is_rest: until >= self.starts.len(),
         }
     }
 
@@ -159,11 +173,10 @@ impl Block {
         self.starts.get(number).map_or(self.bytes.len(), |&start| start as usize)
     }
 
-    fn base_at(&self, start: u32) -> i64 {
-        let at = start as usize;
-        let mut base = [0; 8];
-        base.copy_from_slice(&self.bytes[at..at + 8]);
-        i64::from_be_bytes(base)
+    /// Offset after the last record of the batch that starts there.
+    fn end_at(&self, start: u32) -> i64 {
+        let batch = BatchView::first(&self.bytes[start as usize..]).expect("checked when the block was made");
+        batch.base_offset() + i64::from(batch.last_offset_delta()) + 1
     }
 }
 
@@ -204,9 +217,54 @@ mod tests {
         };
         assert_eq!(taken(0, 2 * one, false), (block.bytes.slice(..2 * one), 102, false));
         assert_eq!(taken(0, 3 * one, false), (block.bytes.clone(), 103, true));
-        assert_eq!(taken(1, one - 1, false), (Bytes::new(), 101, false));
+        assert_eq!(taken(1, one - 1, false).0, Bytes::new());
         assert_eq!(taken(1, 0, true), (block.batch(1), 102, false));
         assert_eq!(taken(2, 0, true), (block.batch(2), 103, true));
+    }
+
+    /// Three batches at 100..103, 110..111 and 111..113.
+    fn sparse() -> (BytesMut, Extent) {
+        let mut bytes = BytesMut::new();
+        for (base, count) in [(100, 3), (110, 1), (111, 2)] {
+            let mut batch = batch_of(count, 7);
+            patch_place(&mut batch, base, -1);
+            bytes.extend_from_slice(&batch);
+        }
+        let extent = Extent { end: Offset::new(113).unwrap(), sparse: true, ..extent_of(100, &bytes) };
+        (bytes, extent)
+    }
+
+    #[test]
+    fn g5_a_sparse_extent_keeps_its_offsets_and_a_gap_gives_the_next_batch() {
+        let (bytes, extent) = sparse();
+        let block = Block::place(bytes, &extent, 3, Trust::Unchecked).unwrap();
+        let placed = |number| {
+            let bytes = block.batch(number);
+            (BatchView::first(&bytes).unwrap().base_offset(), bytes[15])
+        };
+        assert_eq!([0, 1, 2].map(placed), [(100, 3), (110, 3), (111, 3)]);
+        for (offset, number) in [(0, 0), (102, 0), (103, 1), (109, 1), (110, 1), (111, 2), (112, 2), (113, 3)] {
+            assert_eq!(block.batch_with(Offset::new(offset).unwrap()), number, "offset {offset}");
+        }
+        assert_eq!(block.take(0, block.batch(0).len(), false).end.get(), 103, "where the reader goes on by itself");
+        let nothing = block.take(3, 1 << 20, true);
+        assert_eq!((nothing.bytes.len(), nothing.is_rest), (0, true));
+    }
+
+    #[test]
+    fn l7_sparse_batches_out_of_their_place_are_damage() {
+        let (good, extent) = sparse();
+        let place = |bytes: &BytesMut, extent: &Extent| Block::place(bytes.clone(), extent, 0, Trust::Unchecked);
+        assert!(place(&good, &extent).is_ok());
+        let second = batch_of(3, 7).len();
+        for (at, base) in [(0, 99), (0, 101), (second, 102), (second, 112), (second, -1), (second, i64::MAX)] {
+            let mut bad = good.clone();
+            patch_place(&mut bad[at..], base, 0);
+            assert!(place(&bad, &extent).is_err(), "{base}");
+        }
+        assert!(place(&good, &Extent { sparse: false, ..extent }).is_err(), "dense extents have no gaps");
+        let longer = Extent { end: Offset::new(114).unwrap(), ..extent };
+        assert!(place(&good, &longer).is_err(), "the last batch ends where the extent does");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::inflate_batch;
 const LOG_APPEND_TIME_BIT: i16 = 0b1000;
 const TRANSACTIONAL_BIT: i16 = 0b1_0000;
 const CONTROL_BIT: i16 = 0b10_0000;
+const DELETE_HORIZON_BIT: i16 = 0b100_0000;
 
 /// One record, as slices of the inflated batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +202,14 @@ impl RecordsBuilder {
     /// Gives all records the broker's time, as `message.timestamp.type=LogAppendTime` does.
     pub fn append_time(mut self, timestamp_ms: i64) -> Self {
         self.append_time = Some(timestamp_ms);
+        self
+    }
+
+    /// Dates the end of the batch's tombstones, which takes the place of the first timestamp (KIP-534). Comes before the
+    /// records.
+    pub fn delete_horizon(mut self, horizon_ms: i64) -> Self {
+        self.first_timestamp = Some(horizon_ms);
+        self.attributes |= DELETE_HORIZON_BIT;
         self
     }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::is_gone;
 use super::locate::{Located, Pace, Wanted};
-use super::plan::{RangePlan, plan};
+use super::plan::{JOINED_MAX_BYTES, RangePlan, plan};
 use crate::blob::lanes::{Lane, ReadLanes};
 use crate::blob::{BlobError, BlobStore, Operation};
 use crate::cache::block::{Block, BlockKey, Trust};
@@ -219,7 +219,7 @@ impl Fetcher {
             }
         }
         let extents: Vec<Extent> = wanted_by.iter().map(|numbers| wanted[numbers[0]].extent).collect();
-        for range in plan(&extents) {
+        for range in plan(&extents, JOINED_MAX_BYTES) {
             let keys = range.extents.iter().map(|&number| BlockKey::of(&extents[number])).collect();
             let of_range: Vec<Wanted> = range.extents.iter().map(|&number| wanted[wanted_by[number][0]]).collect();
             let awaited = books.enter(keys, Arc::clone(self).get(range.clone(), of_range));

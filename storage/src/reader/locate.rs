@@ -107,8 +107,8 @@ pub(super) fn pace_at(log: Log<'_>, offset: Offset) -> Pace {
     Pace::Tail
 }
 
-/// About how many bytes of an extent lie at or after an offset: exact if its records are of one size.
+/// About how many bytes of an extent lie at or after an offset: exact if its records are of one size and none is missing.
 pub(super) fn bytes_from(extent: &Extent, offset: Offset) -> u64 {
     let (all, wanted) = (extent.end.since(extent.base), extent.end.since(offset.max(extent.base)));
-    u64::from(extent.length) * wanted / all.max(1)
+    (u64::from(extent.length) * wanted / all.max(1)).max(u64::from(wanted > 0))
 }

@@ -12,15 +12,16 @@ pub(super) const JOINED_MAX_BYTES: u64 = 8 << 20;
 
 /// One GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RangePlan {
-    pub(super) object: ObjectId,
-    pub(super) range: Range<u64>,
+pub(crate) struct RangePlan {
+    pub(crate) object: ObjectId,
+    pub(crate) range: Range<u64>,
     /// Numbers of the extents it brings, in order of their position.
-    pub(super) extents: Vec<usize>,
+    pub(crate) extents: Vec<usize>,
 }
 
-/// Groups extents by object and joins those that lie near each other. Every extent is in exactly one range.
-pub(super) fn plan(extents: &[Extent]) -> Vec<RangePlan> {
+/// Groups extents by object and joins those that lie near each other, up to `joined_max` bytes. Every extent is in exactly one
+/// range.
+pub(crate) fn plan(extents: &[Extent], joined_max: u64) -> Vec<RangePlan> {
     let mut order: Vec<usize> = (0..extents.len()).collect();
     order.sort_unstable_by_key(|&number| (extents[number].object, extents[number].position));
     let mut ranges: Vec<RangePlan> = Vec::new();
@@ -30,7 +31,7 @@ pub(super) fn plan(extents: &[Extent]) -> Vec<RangePlan> {
         let near = |last: &&mut RangePlan| {
             last.object == extent.object
                 && from <= last.range.end.saturating_add(JOIN_GAP_BYTES)
-                && until.max(last.range.end) - last.range.start <= JOINED_MAX_BYTES
+                && until.max(last.range.end) - last.range.start <= joined_max
         };
         match ranges.last_mut().filter(near) {
             Some(last) => {
@@ -53,7 +54,7 @@ mod tests {
 
     fn extent(counter: u64, position: u64, length: u32) -> Extent {
         let end = Offset::ZERO.checked_add(1).unwrap();
-        Extent { base: Offset::ZERO, end, object: object(counter), position, length, max_timestamp: 0 }
+        Extent { base: Offset::ZERO, end, object: object(counter), position, length, max_timestamp: 0, sparse: false }
     }
 
     #[test]
@@ -64,7 +65,7 @@ mod tests {
             extent(1, 90, 10),
             extent(1, 111 + 2 * JOIN_GAP_BYTES, 10),
         ];
-        let ranges = plan(&extents);
+        let ranges = plan(&extents, JOINED_MAX_BYTES);
         assert_eq!(ranges.len(), 3);
         assert_eq!((ranges[0].range.clone(), &ranges[0].extents[..]), (90..110 + JOIN_GAP_BYTES, &[2, 1][..]));
         assert_eq!((&ranges[1].extents[..], ranges[2].object), (&[3][..], object(2)));
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn a_hundred_partitions_of_one_segment_are_one_get() {
         let extents: Vec<_> = (0..100).map(|n| extent(1, 8 + n * 1_000, 1_000)).collect();
-        assert_eq!(plan(&extents).len(), 1);
+        assert_eq!(plan(&extents, JOINED_MAX_BYTES).len(), 1);
     }
 
     proptest! {
@@ -82,7 +83,7 @@ mod tests {
             places in proptest::collection::vec((0_u64..3, 0_u64..40_000_000, 1_u32..10_000_000), 0..60)
         ) {
             let extents: Vec<_> = places.into_iter().map(|(o, p, l)| extent(o, p, l)).collect();
-            let ranges = plan(&extents);
+            let ranges = plan(&extents, JOINED_MAX_BYTES);
             let mut seen = vec![0; extents.len()];
             for range in &ranges {
                 for &number in &range.extents {

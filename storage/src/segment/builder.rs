@@ -60,7 +60,7 @@ impl SegmentBuilder {
         name_of: impl Fn(TopicId) -> Option<String>,
     ) -> Option<BuiltSegment> {
         let mut chunks = vec![Bytes::copy_from_slice(&header())];
-        let mut footer = Footer { object, created_ms, topics: Vec::new() };
+        let mut footer = Footer { object, created_ms, placed: false, topics: Vec::new() };
         let mut partitions = Vec::with_capacity(self.runs.len());
         let mut runs = Vec::with_capacity(self.runs.len());
         let mut position = HEADER_LEN as u64;

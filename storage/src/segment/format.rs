@@ -19,12 +19,13 @@
 //!     │                  if stamped: producer id i64, epoch i16,    │
 //!     │                              base sequence i32              │
 //!     ├─────────────────────────────────────────────────────────────┤
-//!     │ trailer    footer length u32, version u16, zero u16,        │ 20 bytes; the checksum covers the footer
+//!     │ trailer    footer length u32, version u16, flags u16,       │ 20 bytes; the checksum covers the footer
 //!     │            CRC32C u32, whole length u32, magic "GSHS"       │ and the trailer up to itself
 //!     └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! All numbers are big endian. The footer says everything that a commit says, and the topics' names besides, so that a log
+//! Flag 1 says that the segment was written by merge or compact: the base offsets in its batches' headers are final, and the
+//! batches of a run may leave gaps. All numbers are big endian. The footer says everything that a commit says, and the topics' names besides, so that a log
 //! can be put together again from its objects alone. A reader that meets a newer version stops.
 
 use metadata::model::batch::{BatchSummary, ProducerStamp};
@@ -44,6 +45,9 @@ pub const TRAILER_LEN: usize = 20;
 /// Largest segment, bytes: the index keeps 32-bit positions.
 pub const SEGMENT_MAX_BYTES: u64 = u32::MAX as u64;
 
+/// In the trailer: the batches stand at their final offsets.
+pub(super) const FLAG_PLACED: u16 = 1;
+
 pub(super) const FLAG_STAMPED: u8 = 1;
 pub(super) const FLAG_TRANSACTIONAL: u8 = 2;
 
@@ -54,6 +58,8 @@ pub struct Footer {
     pub object: ObjectId,
     /// Writer's wall clock when it was cut, ms.
     pub created_ms: i64,
+    /// Whether the batches carry the offsets they have in their logs, which merged and compacted ones do.
+    pub placed: bool,
     /// What it holds, in the order of the bytes.
     pub topics: Vec<TopicRuns>,
 }
@@ -112,7 +118,7 @@ impl Footer {
         let whole = u32::try_from(runs_end + u64::from(footer_len) + TRAILER_LEN as u64).ok()?;
         out.extend_from_slice(&footer_len.to_be_bytes());
         out.extend_from_slice(&VERSION.to_be_bytes());
-        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&if self.placed { FLAG_PLACED } else { 0 }.to_be_bytes());
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out.extend_from_slice(&whole.to_be_bytes());

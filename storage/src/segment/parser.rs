@@ -6,7 +6,8 @@ use metadata::model::extent::ObjectId;
 use metadata::model::ids::{ProducerId, SessionId, TopicId};
 
 use super::format::{
-    END_MAGIC, FLAG_STAMPED, FLAG_TRANSACTIONAL, Footer, HEADER_LEN, MAGIC, Run, TRAILER_LEN, TopicRuns, VERSION,
+    END_MAGIC, FLAG_PLACED, FLAG_STAMPED, FLAG_TRANSACTIONAL, Footer, HEADER_LEN, MAGIC, Run, TRAILER_LEN, TopicRuns,
+    VERSION,
 };
 
 /// Why bytes are not a segment that can be read.
@@ -42,6 +43,7 @@ pub struct Trailer {
     pub footer_len: u32,
     /// Bytes of the whole segment.
     pub whole_len: u32,
+    flags: u16,
     crc: u32,
 }
 
@@ -50,13 +52,13 @@ impl Trailer {
     pub fn parse(tail: &[u8]) -> Result<Self, SegmentError> {
         let from = tail.len().checked_sub(TRAILER_LEN).ok_or(SegmentError::NotSegment("shorter than a trailer"))?;
         let mut cursor = Cursor(&tail[from..]);
-        let (footer_len, version, _) = (cursor.u32()?, cursor.u16()?, cursor.u16()?);
+        let (footer_len, version, flags) = (cursor.u32()?, cursor.u16()?, cursor.u16()?);
         let (crc, whole_len, magic) = (cursor.u32()?, cursor.u32()?, cursor.take::<4>()?);
         if magic != END_MAGIC {
             return Err(SegmentError::NotSegment("it does not end like one"));
         }
         check_version(version)?;
-        Ok(Self { footer_len, whole_len, crc })
+        Ok(Self { footer_len, whole_len, flags, crc })
     }
 }
 
@@ -72,7 +74,7 @@ pub fn parse_footer(tail: &[u8]) -> Result<Footer, SegmentError> {
     let runs_end = u64::from(trailer.whole_len).checked_sub((footer_len + TRAILER_LEN) as u64);
     let runs_end = runs_end.ok_or(SegmentError::Damaged("its length contradicts its footer"))?;
     let mut cursor = Cursor(&tail[footer_at..footer_end]);
-    let footer = footer(&mut cursor)?;
+    let footer = Footer { placed: trailer.flags & FLAG_PLACED != 0, ..footer(&mut cursor)? };
     if !cursor.0.is_empty() {
         return Err(SegmentError::Damaged("its footer is longer than it says"));
     }
@@ -129,7 +131,7 @@ fn footer(cursor: &mut Cursor<'_>) -> Result<Footer, SegmentError> {
     let object = ObjectId { session: SessionId(cursor.u64()?), counter: cursor.u64()? };
     let created_ms = cursor.i64()?;
     let topics = cursor.many(22, topic)?;
-    Ok(Footer { object, created_ms, topics })
+    Ok(Footer { object, created_ms, placed: false, topics })
 }
 
 fn topic(cursor: &mut Cursor<'_>) -> Result<TopicRuns, SegmentError> {

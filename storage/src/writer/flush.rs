@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metadata::class::{Classify, ErrorClass};
@@ -185,8 +184,7 @@ impl Desk {
     fn begin_upload(self: &Arc<Self>, segment: OpenSegment, reason: CutReason) -> UnderWay {
         let OpenSegment { builder, requests, since, .. } = segment;
         let now = Instant::now();
-        let counter = self.next_object.fetch_add(1, Ordering::Relaxed);
-        let object = ObjectId { session: self.parts.metadata.session(), counter };
+        let object = self.new_object();
         let deadline = (since + self.parts.options.deadline).max(now + UPLOAD_MIN);
         let metrics = &self.parts.metrics;
         metrics.cuts.get_or_create(&CutLabel { reason: reason.name() }).inc();
@@ -353,7 +351,8 @@ fn decided(
         | Outcome::ProducerIds(_)
         | Outcome::LogStarts(_)
         | Outcome::GroupSaved { .. }
-        | Outcome::Offsets(_) => return Err(WriteError::Unknown("the journal answered something else".into())),
+        | Outcome::Offsets(_)
+        | Outcome::Swapped(_) => return Err(WriteError::Unknown("the journal answered something else".into())),
     };
     let is_held = |part: usize, batch: usize| held.is_some_and(|held| held[part][batch]);
     let mut outcomes = Vec::with_capacity(partitions.len());
@@ -413,7 +412,7 @@ fn appended(object: ObjectId, part: &PartitionCommit, decided: &[BatchOutcome]) 
             }
             None => {
                 let (length, max_timestamp) = (batch.length, batch.max_timestamp);
-                extents.push(Extent { base, end, object, position: at, length, max_timestamp });
+                extents.push(Extent { base, end, object, position: at, length, max_timestamp, sparse: false });
             }
         }
     }
