@@ -278,7 +278,7 @@ fn assemble(
     let reader = Reader::new(ReaderParts {
         lanes: stores.for_readers(),
         metadata: metadata.clone(),
-        tail,
+        tail: Arc::clone(&tail),
         disk,
         metrics: storage_metrics.clone(),
         options: reader_options,
@@ -288,6 +288,7 @@ fn assemble(
         blobs: stores.for_purpose(Purpose::Upkeep),
         metadata: metadata.clone(),
         writer: writer.clone(),
+        tail,
         clock: clock.clone(),
         configs: ConfigOf::new(move |topic| {
             settings.topic_config(|name| topic.configs().get(name).map(String::as_str))

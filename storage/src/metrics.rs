@@ -241,6 +241,32 @@ pub struct UpkeepMetrics {
     pub failures: Counter,
     /// Objects that nothing refers to any more and that wait for their grace.
     pub dead: Gauge,
+    /// Objects that were merged into others.
+    pub merged: Counter,
+    /// Objects that merges and compactions wrote.
+    pub rewritten_objects: Counter,
+    /// Bytes of them.
+    pub rewritten_bytes: Counter,
+    /// Bytes that merges and compactions read from the bucket.
+    pub source_bytes: Counter,
+    /// GETs that merges and compactions made.
+    pub source_gets: Counter,
+    /// Bytes that merges and compactions had from the tail cache.
+    pub source_tail_bytes: Counter,
+    /// Swaps of a partition's extents that were refused, because others had changed them first.
+    pub refused_swaps: Counter,
+    /// Extents in the index.
+    pub extents: Gauge,
+    /// Bytes the extents take in memory.
+    pub index_bytes: Gauge,
+    /// Logs that were compacted.
+    pub compacted: Counter,
+    /// Records that compaction took away.
+    pub compacted_records: Counter,
+    /// Compactions that ended because bytes could not be read.
+    pub failed_compactions: Counter,
+    /// Objects that could not be read and that merges leave alone for a while.
+    pub set_aside: Gauge,
 }
 
 impl UpkeepMetrics {
@@ -252,6 +278,23 @@ impl UpkeepMetrics {
         to.register("foreign_objects", "Objects of sessions that the journal does not know", self.foreign.clone());
         to.register("failed_passes", "Passes that ended with an error", self.failures.clone());
         to.register("dead_objects", "Objects waiting to be deleted", self.dead.clone());
+        to.register("merged_objects", "Objects merged into others", self.merged.clone());
+        let rewritten = "Objects written by merges and compactions";
+        to.register("rewritten_objects", rewritten, self.rewritten_objects.clone());
+        to.register_with_unit("rewritten", "Their size", Unit::Bytes, self.rewritten_bytes.clone());
+        let source = "Read from the bucket by merges and compactions";
+        to.register_with_unit("source", source, Unit::Bytes, self.source_bytes.clone());
+        to.register("source_ranges", "Ranges read from the bucket for these", self.source_gets.clone());
+        let tail = "Had from the tail cache by merges and compactions";
+        to.register_with_unit("source_tail", tail, Unit::Bytes, self.source_tail_bytes.clone());
+        to.register("refused_swaps", "Swaps refused because the log had changed", self.refused_swaps.clone());
+        to.register("extents", "Extents in the index", self.extents.clone());
+        to.register_with_unit("index", "Extents in memory", Unit::Bytes, self.index_bytes.clone());
+        to.register("compacted_logs", "Logs compacted", self.compacted.clone());
+        to.register("compacted_records", "Records taken away by compaction", self.compacted_records.clone());
+        let failed = "Compactions that met unreadable bytes";
+        to.register("failed_compactions", failed, self.failed_compactions.clone());
+        to.register("set_aside_objects", "Unreadable objects left alone by merges", self.set_aside.clone());
     }
 }
 

@@ -184,6 +184,55 @@ pub struct UpkeepOptions {
     pub producer_idle: Duration,
     /// Offsets of groups empty for longer are forgotten (Kafka's `offsets.retention.minutes`).
     pub offsets_retention: Duration,
+    /// How small objects become large ones.
+    pub merge: MergeOptions,
+    /// How compacted topics are.
+    pub compact: CompactOptions,
+}
+
+/// How logs of `cleanup.policy=compact` are compacted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompactOptions {
+    /// Between two looks for something to compact (`compact.interval`; Kafka's `log.cleaner.backoff.ms`).
+    pub every: Duration,
+    /// Memory for the keys of one log's uncompacted part (`compact.keys.bytes`; Kafka's `log.cleaner.dedupe.buffer.size`);
+    /// about fifty bytes each. A log of more keys takes several passes.
+    pub keys_bytes: usize,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(15), keys_bytes: 128 << 20 }
+    }
+}
+
+/// How many small objects become few large ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeOptions {
+    /// Between two looks for something to merge (`merge.interval`).
+    pub every: Duration,
+    /// Size a merged object is to have, bytes (`merge.target.bytes`); those above a quarter of it are left alone. A merge
+    /// holds about so many bytes in memory.
+    pub target_bytes: u64,
+    /// So many fresh objects are merged even if they are smaller than the target all together (`merge.objects.min`).
+    pub objects_min: usize,
+    /// An object stays as it is for so long, in which those who read at the end of the log have it from the tail cache
+    /// (`merge.age.min`).
+    pub age_min: Duration,
+    /// Bytes read by merges and compactions per second (`upkeep.bytes.per.second`).
+    pub bytes_per_second: u64,
+}
+
+impl Default for MergeOptions {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(10),
+            target_bytes: 64 << 20,
+            objects_min: 64,
+            age_min: Duration::from_secs(10),
+            bytes_per_second: 64 << 20,
+        }
+    }
 }
 
 impl Default for UpkeepOptions {
@@ -198,6 +247,8 @@ impl Default for UpkeepOptions {
             expire_every: Duration::from_secs(600),
             producer_idle: Duration::from_secs(24 * 3_600),
             offsets_retention: Duration::from_secs(7 * 24 * 3_600),
+            merge: MergeOptions::default(),
+            compact: CompactOptions::default(),
         }
     }
 }

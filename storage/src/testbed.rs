@@ -205,6 +205,7 @@ pub struct Bed {
     pub metadata: Metadata,
     pub writer: Writer,
     pub reader: Reader,
+    pub tail: Arc<TailCache>,
     pub clock: Arc<ManualClock>,
     pub metrics: StorageMetrics,
 }
@@ -285,6 +286,7 @@ impl Bed {
             blobs: Arc::clone(&self.world.stage) as _,
             metadata: self.metadata.clone(),
             writer: self.writer.clone(),
+            tail: Arc::clone(&self.tail),
             clock: Arc::clone(&self.clock) as _,
             configs: ConfigOf::explicit(),
             metrics: self.metrics.upkeep.clone(),
@@ -329,7 +331,7 @@ impl World {
             metrics: metrics.clone(),
             options: ReaderOptions::default(),
         });
-        Bed { world: self.clone(), metadata, writer, reader, clock, metrics }
+        Bed { world: self.clone(), metadata, writer, reader, tail, clock, metrics }
     }
 }
 

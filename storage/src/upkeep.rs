@@ -1,13 +1,19 @@
-//! Tidying, a little at a time: logs are shortened, objects that nothing refers to are deleted, what is idle is forgotten.
+//! Tidying, a little at a time: logs are shortened or compacted, small objects are merged, objects that nothing refers to are deleted, what
+//! is idle is forgotten.
 //!
 //! Every result is a command that `apply` checks again, and every pass may be repeated or stop half-way: the next one goes on
 //! from what the state says. Nothing here can delete what a commit may still name (G1); see `sweep`.
 
+mod compact;
+mod merge;
 mod retain;
+mod rewrite;
+mod sources;
 mod sweep;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +28,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::merge::{SetAside, TARGET_MAX_BYTES};
+use self::sources::Sources;
 use crate::blob::{BlobError, BlobStore};
+use crate::cache::tail::TailCache;
 use crate::metrics::UpkeepMetrics;
 use crate::options::UpkeepOptions;
 use crate::writer::Writer;
@@ -58,6 +67,8 @@ pub struct UpkeepParts {
     pub metadata: Metadata,
     /// Whose failed uploads are swept.
     pub writer: Writer,
+    /// The newest bytes, which merges need not read from the bucket; the writer's too.
+    pub tail: Arc<TailCache>,
     /// What retention counts by.
     pub clock: Arc<dyn Clock>,
     /// How long which topic is kept.
@@ -104,19 +115,36 @@ struct Keeper {
     dead_since: Mutex<HashMap<ObjectId, Instant>>,
     /// Where the next listing goes on.
     listed_until: tokio::sync::Mutex<Option<String>>,
+    sources: Sources,
+    set_aside: Mutex<SetAside>,
+    /// Size that merged objects are to have, bytes.
+    merge_target: AtomicU64,
+    /// Held by whoever swaps extents: a merge and a compaction of one log would undo each other's work.
+    rewriting: tokio::sync::Mutex<()>,
 }
 
 impl Upkeep {
     /// Starts all passes, each after its interval; the listing, which finds what a crash left behind, soon after the start.
     pub fn start(parts: UpkeepParts) -> Self {
-        let keeper =
-            Arc::new(Keeper { parts, dead_since: Mutex::default(), listed_until: tokio::sync::Mutex::default() });
+        let (blobs, tail, metrics) = (Arc::clone(&parts.blobs), Arc::clone(&parts.tail), parts.metrics.clone());
+        let keeper = Arc::new(Keeper {
+            dead_since: Mutex::default(),
+            listed_until: tokio::sync::Mutex::default(),
+            sources: Sources::new(blobs, tail, metrics, parts.options.merge.bytes_per_second),
+            set_aside: Mutex::default(),
+            merge_target: parts.options.merge.target_bytes.min(TARGET_MAX_BYTES).into(),
+            rewriting: tokio::sync::Mutex::default(),
+            parts,
+        });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let upkeep = Self { keeper, stop, tasks };
         let options = upkeep.keeper.parts.options.clone();
         upkeep.every(options.retain_every, options.retain_every, "retain", async |keeper| keeper.retain().await);
         upkeep.every(options.sweep_every, options.sweep_every, "sweep", async |keeper| keeper.sweep().await);
         upkeep.every(options.sweep_every, options.list_every, "list", async |keeper| keeper.sweep_listed().await);
+        let compact = options.compact.every;
+        upkeep.every(compact, compact, "compact", async |keeper| keeper.compact().await);
+        upkeep.every(options.merge.every, options.merge.every, "merge", async |keeper| keeper.merge().await);
         upkeep.every(options.expire_every, options.expire_every, "expire", async |keeper| keeper.expire().await);
         upkeep
     }
@@ -131,6 +159,16 @@ impl Upkeep {
     /// One pass of retention, now.
     pub async fn retain(&self) -> Result<(), UpkeepError> {
         self.keeper.retain().await
+    }
+
+    /// One look for logs to compact, and the compactions, now.
+    pub async fn compact(&self) -> Result<(), UpkeepError> {
+        self.keeper.compact().await
+    }
+
+    /// One look for objects to merge, and the merges, now.
+    pub async fn merge(&self) -> Result<(), UpkeepError> {
+        self.keeper.merge().await
     }
 
     /// One pass over what nothing refers to, now.

@@ -218,6 +218,6 @@ mod tests {
         };
         assert!(refused("num.partitons", "1").contains("did you mean `kafka.num.partitions`"));
         assert!(refused("num.partitions", "0").contains("at least 1"));
-        assert!(refused("log.cleanup.policy", "compact").contains("not supported"));
+        assert!(refused("log.cleanup.policy", "burn").contains("must be one of"));
     }
 }

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use storage::blob::lanes::LanesOptions;
 use storage::cost::Prices;
-use storage::options::{ProfileNumbers, PutBudget, ReaderOptions, UpkeepOptions, WriterOptions};
+use storage::options::{
+    CompactOptions, MergeOptions, ProfileNumbers, PutBudget, ReaderOptions, UpkeepOptions, WriterOptions,
+};
 
 use super::kafka::KafkaSettings;
 use super::load::OptionsError;
@@ -52,6 +54,21 @@ pub struct StorageSection {
     pub sweep_interval_ms: u64,
     /// How long an object stays after the last reference to it went away, ms.
     pub sweep_grace_ms: u64,
+    /// How often it is looked for small objects to merge, ms.
+    pub merge_interval_ms: u64,
+    /// Size that a merged object is to have, bytes; objects of a quarter of it are left alone.
+    pub merge_target_bytes: u64,
+    /// So many fresh objects are merged even if they do not fill the target together.
+    pub merge_objects_min: u32,
+    /// An object is not merged before it is so old, ms: those who read at the end of a log have it from the tail cache.
+    pub merge_age_min_ms: u64,
+    /// How often it is looked for logs to compact, ms.
+    pub compact_interval_ms: u64,
+    /// Memory for the keys of the uncompacted part of a log, bytes; about fifty for each key. A log of more keys is compacted
+    /// in several passes.
+    pub compact_keys_bytes: u64,
+    /// Bytes that merges and compactions read per second, at most.
+    pub upkeep_bytes_per_second: u64,
 }
 
 impl Default for StorageSection {
@@ -77,6 +94,13 @@ impl Default for StorageSection {
             retention_interval_ms: ms(upkeep.retain_every),
             sweep_interval_ms: ms(upkeep.sweep_every),
             sweep_grace_ms: ms(upkeep.grace),
+            merge_interval_ms: ms(upkeep.merge.every),
+            merge_target_bytes: upkeep.merge.target_bytes,
+            merge_objects_min: u32::try_from(upkeep.merge.objects_min).unwrap_or(u32::MAX),
+            merge_age_min_ms: ms(upkeep.merge.age_min),
+            compact_interval_ms: ms(upkeep.compact.every),
+            compact_keys_bytes: upkeep.compact.keys_bytes as u64,
+            upkeep_bytes_per_second: upkeep.merge.bytes_per_second,
         }
     }
 }
@@ -142,6 +166,17 @@ impl StorageSection {
             grace: Duration::from_millis(self.sweep_grace_ms),
             producer_idle: millis("producer.id.expiration.ms", 1),
             offsets_retention: millis("offsets.retention.minutes", 60_000),
+            compact: CompactOptions {
+                every: Duration::from_millis(self.compact_interval_ms),
+                keys_bytes: usize::try_from(self.compact_keys_bytes).unwrap_or(usize::MAX),
+            },
+            merge: MergeOptions {
+                every: Duration::from_millis(self.merge_interval_ms),
+                target_bytes: self.merge_target_bytes,
+                objects_min: self.merge_objects_min as usize,
+                age_min: Duration::from_millis(self.merge_age_min_ms),
+                bytes_per_second: self.upkeep_bytes_per_second,
+            },
             ..UpkeepOptions::default()
         }
     }

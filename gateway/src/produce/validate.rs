@@ -154,7 +154,7 @@ fn check_header(batch: &BatchView<'_>, rules: Rules<'_>) -> Result<(), InvalidBa
 /// Walks the records; returns the largest timestamp.
 fn check_records(batch: &BatchView<'_>, records: &[u8], rules: Rules<'_>) -> Result<i64, InvalidBatch> {
     let (mut seen, mut max_timestamp) = (0_i32, NO_TIMESTAMP);
-    let mut at_fault = Vec::new();
+    let (mut at_fault, mut keyless) = (Vec::new(), Vec::new());
     for record in RecordIter::new(records, batch.record_count()) {
         let record = record.map_err(|e| invalid(e.to_string()))?;
         if record.offset_delta != seen {
@@ -166,6 +166,9 @@ fn check_records(batch: &BatchView<'_>, records: &[u8], rules: Rules<'_>) -> Res
             batch.first_timestamp().saturating_add(record.timestamp_delta)
         };
         max_timestamp = max_timestamp.max(timestamp);
+        if rules.config.compaction.is_some() && record.key.is_none() && keyless.len() < RECORD_ERRORS_MAX {
+            keyless.push((seen, "Compacted topic cannot accept message without key".to_owned()));
+        }
         if !rules.config.log_append_time
             && !timestamp_is_in_range(timestamp, rules)
             && at_fault.len() < RECORD_ERRORS_MAX
@@ -173,6 +176,10 @@ fn check_records(batch: &BatchView<'_>, records: &[u8], rules: Rules<'_>) -> Res
             at_fault.push((seen, format!("Timestamp {timestamp} of message is out of the range the topic allows")));
         }
         seen += 1;
+    }
+    if !keyless.is_empty() {
+        let message = "One or more records have been rejected: a compacted topic takes no record without a key".into();
+        return Err(InvalidBatch { code: ErrorCode::InvalidRecord, message, records: keyless });
     }
     if at_fault.is_empty() {
         return Ok(max_timestamp);

@@ -25,6 +25,9 @@ impl Keeper {
             metadata.read(|state| {
                 let Some(topic) = state.topics().get(topic) else { return };
                 let config = (self.parts.configs.0)(topic);
+                if !config.deletes {
+                    return;
+                }
                 let now_ms = self.parts.clock.now_ms();
                 for partition in topic.partitions() {
                     let log = state.log(partition);

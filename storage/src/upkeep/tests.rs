@@ -10,7 +10,7 @@ use metadata::state::sessions::Standing;
 
 use super::*;
 use crate::error::ReadError;
-use crate::options::WriterOptions;
+use crate::options::{CompactOptions, MergeOptions, WriterOptions};
 use crate::sample::{batch_at, batch_of, partition};
 use crate::testbed::{Bed, NOW_MS, PutFault, World, base_of, batches, read};
 
@@ -26,6 +26,8 @@ fn options() -> UpkeepOptions {
         list_every: never,
         expire_every: never,
         grace: Duration::from_secs(60),
+        merge: MergeOptions { every: never, ..MergeOptions::default() },
+        compact: CompactOptions { every: never, ..CompactOptions::default() },
         ..UpkeepOptions::default()
     }
 }

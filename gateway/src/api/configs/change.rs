@@ -175,8 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn compaction_is_refused_clearly() {
-        let refused = next_value("cleanup.policy", Change::Append("compact".into()), None).unwrap_err();
+    fn compaction_may_be_added_and_what_is_not_done_is_refused_clearly() {
+        let both = next_value("cleanup.policy", Change::Append("compact".into()), None);
+        assert_eq!(both.unwrap(), Some("delete,compact".into()));
+        let refused = next_value("remote.storage.enable", Change::Set("true".into()), None).unwrap_err();
         assert!(refused.message.contains("not supported"), "{}", refused.message);
     }
 }

@@ -206,3 +206,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_compacted_topic_takes_no_record_without_a_key() {
+    let compacted = TopicConfig::resolve(|name| (name == "cleanup.policy").then_some("compact,delete"));
+    let refused = check_with(&batch().build(), &compacted, 13).unwrap_err();
+    assert_eq!((refused.code, refused.records.len(), refused.records[0].0), (ErrorCode::InvalidRecord, 1, 1));
+    let keyed = RecordsBuilder::new().record(NOW, Some(b""), None).build();
+    assert!(check_with(&keyed, &compacted, 13).is_ok(), "an empty key is one, and a tombstone is welcome");
+}
