@@ -33,6 +33,8 @@ const POINTS: [&str; 5] = [
     "journal::after_append",
     "writer::before_answer",
 ];
+/// Every point at which a merge may be cut off.
+const UPKEEP_POINTS: [&str; 3] = ["upkeep::before_put", "upkeep::before_swap", "upkeep::after_swap"];
 /// How often a point is passed before the process ends there: in the middle of the first work, and later.
 const PASSES: [u32; 2] = [9, 23];
 
@@ -89,6 +91,22 @@ async fn at_every_point_on_a_bucket() {
         s3.faults().put_latency(Delay::Fixed(Duration::from_millis(5)));
         // Many PUTs side by side: some are done and some are not when the process ends.
         let setup = Setup::new().unwrap().on(&s3).set("storage.put-budget", "100").set("storage.linger-max-ms", "5");
+        crash_at(point, setup).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_every_point_of_a_merge() {
+    for point in UPKEEP_POINTS {
+        let setup = [
+            ("storage.merge-interval-ms", "20"),
+            ("storage.merge-objects-min", "2"),
+            ("storage.merge-age-min-ms", "0"),
+            ("storage.sweep-interval-ms", "50"),
+            ("storage.sweep-grace-ms", "500"),
+        ]
+        .into_iter()
+        .fold(Setup::new().unwrap(), |setup, (key, value)| setup.set(key, value));
         crash_at(point, setup).await;
     }
 }

@@ -64,9 +64,10 @@ fn topic_configs() {
             text += &row(definition, &format!(" **No effect:** {why}."));
         }
     }
-    text += "\n## Refused\n\n`cleanup.policy=compact` (and `compact,delete`): compaction does not exist yet, and a topic that \
-             relies on it would grow without bound or lose what it should keep. `remote.storage.enable=true`: every record is \
-             in object storage already.\n";
+    text += "\n## Compaction\n\nWhat was compacted before, and what may be, is counted in the extents of the index instead of \
+             segment files; the newest one is left alone, as Kafka leaves the active segment. `segment.ms` and \
+             `segment.bytes` therefore hold nothing back.\n\n## Refused\n\n`remote.storage.enable=true`: every record is in \
+             object storage already.\n";
     compare("topic-configs.md", &text);
 }
 
