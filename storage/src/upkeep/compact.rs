@@ -29,8 +29,9 @@ use self::clean::{Cleaned, Rules, clean, note_keys};
 use self::keymap::KeyMap;
 use self::plan::{Cleaning, plan};
 use super::rewrite::{Piece, Replacement};
-use super::sources::Unreadable;
+use super::sources::{Unreadable, off_thread};
 use super::{Keeper, UpkeepError};
+use crate::blob::BlobError;
 use crate::cache::block::Block;
 use crate::error::ReadError;
 
@@ -105,7 +106,7 @@ impl Keeper {
     /// Compacts one log into what is pending, and stores that whenever it is large enough.
     async fn compact_log(&self, job: &Job, pending: &mut Pending) -> Result<Result<(), Unreadable>, UpkeepError> {
         let mapped = match self.map_keys(job).await {
-            Ok(mapped) => mapped,
+            Ok(mapped) => Arc::new(mapped),
             Err(unreadable) => return Ok(Err(unreadable)),
         };
         let clean_bytes_max = self.merge_target.load(Ordering::Relaxed);
@@ -142,16 +143,12 @@ impl Keeper {
             let (chunk, behind) = rest.split_at(chunk_of(rest));
             rest = behind;
             let blocks = self.sources.blocks(chunk, job.leader_epoch).await?;
-            for (extent, block) in chunk.iter().zip(blocks) {
-                for number in 0..block.batch_count() {
-                    let bytes = block.batch(number);
-                    let batch = view(&bytes, extent)?;
-                    if !note_keys(&batch, &mut newest).map_err(|why| damaged(extent, &why))? {
-                        let until = Offset::new(batch.base_offset()).unwrap_or(extent.base);
-                        return Ok(Mapped { newest, until });
-                    }
-                }
-                tokio::task::yield_now().await;
+            let extents = chunk.to_vec();
+            let noted = off_thread(move || map_blocks(newest, &extents, &blocks)).await;
+            let (grown, full_at) = noted.map_err(|error| ended(chunk, error))??;
+            newest = grown;
+            if let Some(until) = full_at {
+                return Ok(Mapped { newest, until });
             }
         }
         let until = job.cleaning.extents.last().map_or(Offset::ZERO, |last| last.end);
@@ -163,40 +160,19 @@ impl Keeper {
         &self,
         job: &Job,
         chunk: &[Extent],
-        mapped: &Mapped,
+        mapped: &Arc<Mapped>,
     ) -> Result<Option<Replacement>, Unreadable> {
-        let rules = Rules {
-            newest: &mapped.newest,
-            now_ms: self.parts.clock.now_ms(),
-            delete_retention_ms: job.config.delete_retention_ms,
+        let (now_ms, delete_retention_ms) = (self.parts.clock.now_ms(), job.config.delete_retention_ms);
+        let blocks = self.sources.blocks(chunk, job.leader_epoch).await?;
+        let (extents, mapped) = (chunk.to_vec(), Arc::clone(mapped));
+        let work = move || {
+            let rules = Rules { newest: &mapped.newest, now_ms, delete_retention_ms };
+            clean_blocks(&extents, &blocks, rules, mapped.until)
         };
-        let mut new = Vec::new();
-        let mut has_changed = chunk.iter().any(|extent| !extent.sparse) || chunk.len() >= JOINED_FROM;
-        let blocks: Vec<Arc<Block>> = self.sources.blocks(chunk, job.leader_epoch).await?;
-        for (extent, block) in chunk.iter().zip(blocks) {
-            for number in 0..block.batch_count() {
-                let bytes = block.batch(number);
-                let batch = view(&bytes, extent)?;
-                if batch.base_offset() >= mapped.until.get() {
-                    keep_dirty(&mut new, &batch, &bytes);
-                    continue;
-                }
-                match clean(&batch, rules).map_err(|why| damaged(extent, &why))? {
-                    Cleaned::Same => keep(&mut new, &batch, bytes.clone()),
-                    Cleaned::Rebuilt(left, gone) => {
-                        has_changed = true;
-                        self.parts.metrics.compacted_records.inc_by(gone);
-                        keep(&mut new, &view(&left, extent)?, left.clone());
-                    }
-                    Cleaned::Gone(gone) => {
-                        has_changed = true;
-                        self.parts.metrics.compacted_records.inc_by(gone);
-                    }
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(has_changed.then(|| Replacement { partition: job.partition, old: chunk.to_vec(), new }))
+        let left = off_thread(work).await.map_err(|error| ended(chunk, error))??;
+        self.parts.metrics.compacted_records.inc_by(left.gone);
+        let stays = !left.has_changed && chunk.iter().all(|extent| extent.sparse) && chunk.len() < JOINED_FROM;
+        Ok((!stays).then(|| Replacement { partition: job.partition, old: chunk.to_vec(), new: left.new }))
     }
 
     /// Stores what is pending. Tells the partitions whose swap took effect.
@@ -208,6 +184,62 @@ impl Keeper {
         let swapped = self.rewrite(replacements, 0).await?;
         Ok(swapped.into_iter().filter(|(_, swapped)| swapped.is_ok()).map(|(partition, _)| partition).collect())
     }
+}
+
+/// Notes the keys of some blocks; tells the offset where the map was full, if it was.
+fn map_blocks(
+    mut newest: KeyMap,
+    extents: &[Extent],
+    blocks: &[Arc<Block>],
+) -> Result<(KeyMap, Option<Offset>), Unreadable> {
+    for (extent, block) in extents.iter().zip(blocks) {
+        for number in 0..block.batch_count() {
+            let bytes = block.batch(number);
+            let batch = view(&bytes, extent)?;
+            if !note_keys(&batch, &mut newest).map_err(|why| damaged(extent, &why))? {
+                return Ok((newest, Some(Offset::new(batch.base_offset()).unwrap_or(extent.base))));
+            }
+        }
+    }
+    Ok((newest, None))
+}
+
+/// What is left of some blocks.
+#[derive(Debug, Default)]
+struct Left {
+    new: Vec<Piece>,
+    has_changed: bool,
+    /// Records that went.
+    gone: u64,
+}
+
+/// Cleans blocks up to an offset; what lies behind it stays dirty.
+fn clean_blocks(
+    extents: &[Extent],
+    blocks: &[Arc<Block>],
+    rules: Rules<'_>,
+    until: Offset,
+) -> Result<Left, Unreadable> {
+    let mut left = Left::default();
+    for (extent, block) in extents.iter().zip(blocks) {
+        for number in 0..block.batch_count() {
+            let bytes = block.batch(number);
+            let batch = view(&bytes, extent)?;
+            if batch.base_offset() >= until.get() {
+                keep_dirty(&mut left.new, &batch, &bytes);
+                continue;
+            }
+            match clean(&batch, rules).map_err(|why| damaged(extent, &why))? {
+                Cleaned::Same => keep(&mut left.new, &batch, bytes.clone()),
+                Cleaned::Rebuilt(rebuilt, gone) => {
+                    (left.has_changed, left.gone) = (true, left.gone + gone);
+                    keep(&mut left.new, &view(&rebuilt, extent)?, rebuilt.clone());
+                }
+                Cleaned::Gone(gone) => (left.has_changed, left.gone) = (true, left.gone + gone),
+            }
+        }
+    }
+    Ok(left)
 }
 
 impl Pending {
@@ -287,6 +319,11 @@ fn view<'a>(bytes: &'a Bytes, extent: &Extent) -> Result<BatchView<'a>, Unreadab
 
 fn damaged(extent: &Extent, why: &dyn std::fmt::Display) -> Unreadable {
     Unreadable { object: extent.object, error: ReadError::Corrupt(why.to_string().into()) }
+}
+
+/// Work that did not come to its end.
+fn ended(chunk: &[Extent], error: BlobError) -> Unreadable {
+    Unreadable { object: chunk[0].object, error: ReadError::Storage(error) }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use metadata::model::ids::{TopicId, TopicPartition};
 use metadata::model::offset::Offset;
 use tokio::time::timeout;
 
+use super::sources::off_thread;
 use super::{Keeper, UpkeepError};
 use crate::blob::{BlobError, Operation, Payload};
 use crate::segment::format::{Footer, HEADER_LEN, Run, TopicRuns, header};
@@ -69,10 +70,10 @@ impl Keeper {
         level: u32,
     ) -> Result<Vec<(TopicPartition, Result<(), Refusal>)>, UpkeepError> {
         let object = self.parts.writer.new_object();
-        let name_of = |topic| {
-            self.parts.metadata.read(|state| state.topics().get(topic).map(|topic| topic.name().as_str().to_owned()))
-        };
-        let layout = lay_out(replacements, object, self.parts.clock.now_ms(), name_of);
+        let (metadata, created_ms) = (self.parts.metadata.clone(), self.parts.clock.now_ms());
+        let name_of =
+            move |topic| metadata.read(|state| state.topics().get(topic).map(|topic| topic.name().as_str().to_owned()));
+        let layout = off_thread(move || lay_out(replacements, object, created_ms, name_of)).await?;
         let partitions: Vec<TopicPartition> = layout.swaps.iter().map(|swap| swap.partition).collect();
         let Some((payload, swap)) = layout.finish(object, level) else {
             return Err(BlobError::Invalid("a rewritten object would be larger than 4 GiB".into()).into());

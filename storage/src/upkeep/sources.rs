@@ -49,6 +49,12 @@ struct Pace {
     paid_at: Instant,
 }
 
+/// Work that takes a processor for long, where no produce or fetch waits for it.
+pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BlobError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|ended| BlobError::Unknown(format!("a piece of upkeep ended: {ended}")))
+}
+
 impl Sources {
     pub(super) fn new(
         blobs: Arc<dyn BlobStore>,
