@@ -286,6 +286,8 @@ fn assemble(
     let settings = Arc::clone(&kafka);
     let upkeep = Upkeep::start(UpkeepParts {
         blobs: stores.for_purpose(Purpose::Upkeep),
+        merge_blobs: stores.for_purpose(Purpose::Merge),
+        compact_blobs: stores.for_purpose(Purpose::Compact),
         metadata: metadata.clone(),
         writer: writer.clone(),
         tail,

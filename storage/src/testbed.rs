@@ -284,6 +284,8 @@ impl Bed {
     pub fn upkeep(&self, options: UpkeepOptions) -> Upkeep {
         Upkeep::start(UpkeepParts {
             blobs: Arc::clone(&self.world.stage) as _,
+            merge_blobs: Arc::clone(&self.world.stage) as _,
+            compact_blobs: Arc::clone(&self.world.stage) as _,
             metadata: self.metadata.clone(),
             writer: self.writer.clone(),
             tail: Arc::clone(&self.tail),

@@ -63,6 +63,10 @@ impl fmt::Debug for ConfigOf {
 pub struct UpkeepParts {
     /// Where objects are deleted.
     pub blobs: Arc<dyn BlobStore>,
+    /// The same bucket, for merges.
+    pub merge_blobs: Arc<dyn BlobStore>,
+    /// The same bucket, for compactions.
+    pub compact_blobs: Arc<dyn BlobStore>,
     /// What decides.
     pub metadata: Metadata,
     /// Whose failed uploads are swept.
@@ -126,11 +130,11 @@ struct Keeper {
 impl Upkeep {
     /// Starts all passes, each after its interval; the listing, which finds what a crash left behind, soon after the start.
     pub fn start(parts: UpkeepParts) -> Self {
-        let (blobs, tail, metrics) = (Arc::clone(&parts.blobs), Arc::clone(&parts.tail), parts.metrics.clone());
+        let (tail, metrics) = (Arc::clone(&parts.tail), parts.metrics.clone());
         let keeper = Arc::new(Keeper {
             dead_since: Mutex::default(),
             listed_until: tokio::sync::Mutex::default(),
-            sources: Sources::new(blobs, tail, metrics, parts.options.merge.bytes_per_second),
+            sources: Sources::new(tail, metrics, parts.options.merge.bytes_per_second),
             set_aside: Mutex::default(),
             merge_target: parts.options.merge.target_bytes.min(TARGET_MAX_BYTES).into(),
             rewriting: tokio::sync::Mutex::default(),

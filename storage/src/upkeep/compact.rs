@@ -142,7 +142,7 @@ impl Keeper {
         while !rest.is_empty() {
             let (chunk, behind) = rest.split_at(chunk_of(rest));
             rest = behind;
-            let blocks = self.sources.blocks(chunk, job.leader_epoch).await?;
+            let blocks = self.sources.blocks(&*self.parts.compact_blobs, chunk, job.leader_epoch).await?;
             let extents = chunk.to_vec();
             let noted = off_thread(move || map_blocks(newest, &extents, &blocks)).await;
             let (grown, full_at) = noted.map_err(|error| ended(chunk, error))??;
@@ -163,7 +163,7 @@ impl Keeper {
         mapped: &Arc<Mapped>,
     ) -> Result<Option<Replacement>, Unreadable> {
         let (now_ms, delete_retention_ms) = (self.parts.clock.now_ms(), job.config.delete_retention_ms);
-        let blocks = self.sources.blocks(chunk, job.leader_epoch).await?;
+        let blocks = self.sources.blocks(&*self.parts.compact_blobs, chunk, job.leader_epoch).await?;
         let (extents, mapped) = (chunk.to_vec(), Arc::clone(mapped));
         let work = move || {
             let rules = Rules { newest: &mapped.newest, now_ms, delete_retention_ms };
@@ -181,7 +181,7 @@ impl Keeper {
         if replacements.is_empty() {
             return Ok(Vec::new());
         }
-        let swapped = self.rewrite(replacements, 0).await?;
+        let swapped = self.rewrite(&*self.parts.compact_blobs, replacements, 0).await?;
         Ok(swapped.into_iter().filter(|(_, swapped)| swapped.is_ok()).map(|(partition, _)| partition).collect())
     }
 }

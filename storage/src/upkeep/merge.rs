@@ -139,7 +139,8 @@ impl Keeper {
             return Ok(());
         }
         let extents: Vec<Extent> = runs.iter().flat_map(|(_, run)| run.iter().copied()).collect();
-        let blocks = match self.sources.blocks(&extents, self.leader_epoch(runs[0].0)).await {
+        let blobs = &*self.parts.merge_blobs;
+        let blocks = match self.sources.blocks(blobs, &extents, self.leader_epoch(runs[0].0)).await {
             Ok(blocks) => blocks,
             Err(unreadable) => {
                 self.set_aside(&unreadable);
@@ -153,7 +154,7 @@ impl Keeper {
             Replacement { partition, old, new }
         };
         let replacements = runs.into_iter().map(replacement).collect();
-        self.rewrite(replacements, group.level).await?;
+        self.rewrite(blobs, replacements, group.level).await?;
         self.parts.metrics.merged.inc_by(group.objects.len() as u64);
         Ok(())
     }

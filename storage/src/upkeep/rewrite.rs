@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::sources::off_thread;
 use super::{Keeper, UpkeepError};
-use crate::blob::{BlobError, Operation, Payload};
+use crate::blob::{BlobError, BlobStore, Operation, Payload};
 use crate::segment::format::{Footer, HEADER_LEN, Run, TopicRuns, header};
 
 /// How long the PUT may take.
@@ -66,6 +66,7 @@ impl Keeper {
     /// took effect. `level` as in [`SwapExtents`].
     pub(super) async fn rewrite(
         &self,
+        blobs: &dyn BlobStore,
         replacements: Vec<Replacement>,
         level: u32,
     ) -> Result<Vec<(TopicPartition, Result<(), Refusal>)>, UpkeepError> {
@@ -80,7 +81,7 @@ impl Keeper {
         };
         let bytes = payload.len();
         crash_here("upkeep::before_put");
-        let put = timeout(PUT_DEADLINE, self.parts.blobs.put(&object.key(), payload)).await;
+        let put = timeout(PUT_DEADLINE, blobs.put(&object.key(), payload)).await;
         if let Err(error) = put.unwrap_or(Err(BlobError::Timeout { operation: Operation::Put, after: PUT_DEADLINE })) {
             self.parts.writer.return_leftover(object);
             if matches!(error, BlobError::Timeout { .. }) {

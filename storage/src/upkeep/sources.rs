@@ -28,7 +28,6 @@ const BURST: Duration = Duration::from_secs(1);
 /// Reads extents for upkeep.
 #[derive(Debug)]
 pub(super) struct Sources {
-    blobs: Arc<dyn BlobStore>,
     tail: Arc<TailCache>,
     metrics: UpkeepMetrics,
     pace: Mutex<Pace>,
@@ -56,19 +55,19 @@ pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
 }
 
 impl Sources {
-    pub(super) fn new(
-        blobs: Arc<dyn BlobStore>,
-        tail: Arc<TailCache>,
-        metrics: UpkeepMetrics,
-        bytes_per_second: u64,
-    ) -> Self {
+    pub(super) fn new(tail: Arc<TailCache>, metrics: UpkeepMetrics, bytes_per_second: u64) -> Self {
         let pace = Pace { bytes_per_second: bytes_per_second.max(1), paid_at: Instant::now() };
-        Self { blobs, tail, metrics, pace: Mutex::new(pace) }
+        Self { tail, metrics, pace: Mutex::new(pace) }
     }
 
     /// The blocks of extents, in their order, each with the leader epoch written into its batches. Holds all of them in memory
     /// at once, and little more. What came damaged is read once more before it counts as unreadable.
-    pub(super) async fn blocks(&self, extents: &[Extent], leader_epoch: i32) -> Result<Vec<Arc<Block>>, Unreadable> {
+    pub(super) async fn blocks(
+        &self,
+        blobs: &dyn BlobStore,
+        extents: &[Extent],
+        leader_epoch: i32,
+    ) -> Result<Vec<Arc<Block>>, Unreadable> {
         let mut blocks: Vec<Option<Arc<Block>>> = Vec::with_capacity(extents.len());
         let mut missing = Vec::new();
         for (number, extent) in extents.iter().enumerate() {
@@ -81,7 +80,7 @@ impl Sources {
             blocks.push(here);
         }
         let cold: Vec<Extent> = missing.iter().map(|&number| extents[number]).collect();
-        let loads = plan(&cold, JOINED_MAX_BYTES).into_iter().map(|range| self.load(range, &cold, leader_epoch));
+        let loads = plan(&cold, JOINED_MAX_BYTES).into_iter().map(|range| self.load(blobs, range, &cold, leader_epoch));
         let mut loaded = stream::iter(loads).buffered(GETS_AT_ONCE);
         while let Some(of_range) = loaded.try_next().await? {
             for (number, block) in of_range {
@@ -93,18 +92,22 @@ impl Sources {
 
     async fn load(
         &self,
+        blobs: &dyn BlobStore,
         range: RangePlan,
         extents: &[Extent],
         leader_epoch: i32,
     ) -> Result<Vec<(usize, Arc<Block>)>, Unreadable> {
-        match self.load_once(&range, extents, leader_epoch).await {
-            Err(Unreadable { error: ReadError::Corrupt(_), .. }) => self.load_once(&range, extents, leader_epoch).await,
+        match self.load_once(blobs, &range, extents, leader_epoch).await {
+            Err(Unreadable { error: ReadError::Corrupt(_), .. }) => {
+                self.load_once(blobs, &range, extents, leader_epoch).await
+            }
             other => other,
         }
     }
 
     async fn load_once(
         &self,
+        blobs: &dyn BlobStore,
         range: &RangePlan,
         extents: &[Extent],
         leader_epoch: i32,
@@ -114,7 +117,7 @@ impl Sources {
         self.wait_turn(length).await;
         self.metrics.source_gets.inc();
         self.metrics.source_bytes.inc_by(length);
-        let got = timeout(GET_DEADLINE, self.blobs.get_range(&object.key(), range.range.clone())).await;
+        let got = timeout(GET_DEADLINE, blobs.get_range(&object.key(), range.range.clone())).await;
         let got = got
             .unwrap_or(Err(BlobError::Timeout { operation: Operation::GetRange, after: GET_DEADLINE }))
             .map_err(|error| match error {
