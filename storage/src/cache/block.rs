@@ -128,11 +128,6 @@ impl Block {
         self.bytes.len() + self.starts.len() * size_of::<u32>() + size_of::<Self>()
     }
 
-    /// All batches, patched.
-    pub fn bytes(&self) -> Bytes {
-        self.bytes.clone()
-    }
-
     /// Number of batches.
     pub fn batch_count(&self) -> usize {
         self.starts.len()
