@@ -137,8 +137,8 @@ mod real_clients {
         does_everything_on_a_bucket(KAFKAJS).await;
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn franz_go_on_a_bucket_of_another_maker() {
+    /// On an S3 server that no one here wrote.
+    async fn does_everything_on_a_foreign_bucket(client: Client) {
         let s3 = ForeignS3::start().expect("the S3 server starts");
         let bucket = format!("s3://{}", s3.bucket());
         let with_env = s3
@@ -147,8 +147,28 @@ mod real_clients {
             .fold(Setup::new().expect("a folder"), |setup, (name, value)| setup.env(name, value));
         let setup = with_env.args(["--bucket", &bucket, "--endpoint", &s3.endpoint()]);
         let mut gateway = setup.start().await.expect("the gateway starts");
-        does_everything(FRANZ_GO, &gateway).await;
+        does_everything(client, &gateway).await;
         assert_eq!(gateway.terminate().await.expect("it ends"), Some(0), "{}", gateway.stderr());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn franz_go_on_a_foreign_bucket() {
+        does_everything_on_a_foreign_bucket(FRANZ_GO).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn java4_on_a_foreign_bucket() {
+        does_everything_on_a_foreign_bucket(JAVA4).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn confluent_python_on_a_foreign_bucket() {
+        does_everything_on_a_foreign_bucket(CONFLUENT_PYTHON).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn kcat_on_a_foreign_bucket() {
+        does_everything_on_a_foreign_bucket(KCAT).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
