@@ -167,7 +167,11 @@ impl Setup {
             return Err(io::Error::other(format!("it still runs after {PATIENCE:?}:\n{}", text(&process.stderr))));
         };
         let took = begun.elapsed();
-        sleep(LOOK_EVERY * 4).await; // the last lines are still on their way
+        // The last lines are still on their way until those who keep them let go.
+        let is_kept = |kept: &Arc<Mutex<String>>| Arc::strong_count(kept) > 1;
+        while begun.elapsed() < PATIENCE && (is_kept(&process.stdout) || is_kept(&process.stderr)) {
+            sleep(LOOK_EVERY).await;
+        }
         Ok(Ended { code, stderr: text(&process.stderr), stdout: text(&process.stdout), took })
     }
 

@@ -63,7 +63,7 @@ mod real_clients {
         let s3 = S3Server::start().await;
         let mut gateway = Setup::new().expect("a folder").on(&s3).start().await.expect("the gateway starts");
         does_everything(client, &gateway).await;
-        assert!(s3.contents().keys().any(|key| key.contains("segments/")), "the records lie in the bucket");
+        assert!(s3.contents().keys().any(|key| key.contains("journal/")), "the records lie in the bucket");
         assert_eq!(gateway.terminate().await.expect("it ends"), Some(0), "{}", gateway.stderr());
     }
 

@@ -35,6 +35,9 @@ const POINTS: [&str; 5] = [
 ];
 /// Every point at which a merge may be cut off.
 const UPKEEP_POINTS: [&str; 3] = ["upkeep::before_put", "upkeep::before_swap", "upkeep::after_swap"];
+/// The same where segments travel in the journal's own objects.
+const CARRYING_POINTS: [&str; 4] =
+    ["writer::before_put", "journal::before_append", "journal::after_append", "writer::before_answer"];
 /// How often a point is passed before the process ends there: in the middle of the first work, and later.
 const PASSES: [u32; 2] = [9, 23];
 
@@ -89,9 +92,7 @@ async fn at_every_point_on_a_bucket() {
     for point in POINTS {
         let s3 = S3Server::start().await;
         s3.faults().put_latency(Delay::Fixed(Duration::from_millis(5)));
-        // Many PUTs side by side: some are done and some are not when the process ends.
-        let setup = Setup::new().unwrap().on(&s3).set("storage.put-budget", "100").set("storage.linger-max-ms", "5");
-        crash_at(point, setup).await;
+        crash_at(point, busy(&s3).args(["--journal", "sqlite"])).await;
     }
 }
 
@@ -109,6 +110,45 @@ async fn at_every_point_of_a_merge() {
         .fold(Setup::new().unwrap(), |setup, (key, value)| setup.set(key, value));
         crash_at(point, setup).await;
     }
+}
+
+/// Many PUTs side by side: some are done and some are not when the process ends.
+fn busy(s3: &S3Server) -> Setup {
+    Setup::new().unwrap().on(s3).set("storage.put-budget", "100").set("storage.linger-max-ms", "5")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_every_point_with_nothing_but_a_bucket() {
+    for point in CARRYING_POINTS {
+        let s3 = S3Server::start().await;
+        s3.faults().put_latency(Delay::LogNormal { p50: Duration::from_millis(5), p99: Duration::from_millis(60) });
+        let nowhere = tempfile::tempdir().unwrap();
+        crash_at(point, busy(&s3).data(nowhere.path().join("data"))).await;
+        assert!(!nowhere.path().join("data/journal.db").exists(), "no journal is kept on the machine");
+        assert!(!s3.contents().keys().any(|key| key.starts_with("segments/")), "one object for segment and commit");
+    }
+}
+
+/// PUTs that fail past their deadline: their positions are filled, and the process ends right before that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_lost_position_is_filled() {
+    let s3 = S3Server::start().await;
+    s3.faults().put_latency(Delay::Fixed(Duration::from_millis(5)));
+    let mut gateway = busy(&s3).set("storage.write-deadline-ms", "300").start().await.unwrap();
+    let load = load_on(&gateway).await;
+    for passes in [0, 2] {
+        load.ledger.more(8, SOON).await.unwrap();
+        gateway.restart_with(Some(&format!("journal::before_fill={passes}*off->return"))).await.unwrap();
+        load.ledger.more(8, SOON).await.unwrap();
+        s3.faults().set(|plan| plan.slow_down = 0.97);
+        let code = gateway.ended(SOON).await.unwrap();
+        assert_eq!(code, None, "ended by itself instead of by a signal: {}", gateway.stderr());
+        s3.faults().set(|plan| plan.slow_down = 0.0);
+        gateway.restart().await.unwrap();
+    }
+    load.ledger.more(20, SOON).await.unwrap();
+    let (ledger, target) = load.finish().await.unwrap();
+    ledger.judge(&target).await.unwrap();
 }
 
 /// A group that commits ever higher offsets, and topics that are made one after the other.
@@ -218,8 +258,20 @@ async fn acked_offsets_survive_a_kill_at_the_journal() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_time_under_load() {
+    killed_at_any_time(Setup::new().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_time_with_nothing_but_a_bucket() {
+    let s3 = S3Server::start().await;
+    s3.faults().put_latency(Delay::LogNormal { p50: Duration::from_millis(10), p99: Duration::from_millis(90) });
+    s3.faults().set(|plan| (plan.drop_after, plan.slow_down) = (0.02, 0.02));
+    killed_at_any_time(busy(&s3)).await;
+}
+
+async fn killed_at_any_time(setup: Setup) {
     let mut random = StdRng::seed_from_u64(20_26);
-    let mut gateway = Setup::new().unwrap().start().await.unwrap();
+    let mut gateway = setup.start().await.unwrap();
     let load = load_on(&gateway).await;
     let admin = Admin::start(&gateway);
     for _ in 0..5 {

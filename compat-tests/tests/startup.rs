@@ -146,7 +146,7 @@ async fn objects_lie_below_the_prefix_of_the_bucket() {
     drop(client);
     assert_eq!(gateway.terminate().await.unwrap(), Some(0));
     let contents = s3.contents();
-    assert!(contents.keys().any(|key| key.starts_with("cells/one/segments/")), "{:?}", contents.keys());
+    assert!(contents.keys().any(|key| key.starts_with("cells/one/journal/")), "{:?}", contents.keys());
     let elsewhere = contents.keys().find(|key| !key.starts_with("cells/one/") || key.contains("//"));
     assert_eq!(elsewhere, None);
 }
@@ -154,17 +154,47 @@ async fn objects_lie_below_the_prefix_of_the_bucket() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_of_another_cluster() {
     let (theirs, ours) = (S3Server::start().await, S3Server::start().await);
-    let mut first = Setup::new().unwrap().on(&theirs).start().await.unwrap();
+    let in_folder = ["--journal", "sqlite"];
+    let mut first = Setup::new().unwrap().on(&theirs).args(in_folder).start().await.unwrap();
     assert_eq!(first.terminate().await.unwrap(), Some(0));
     let before = theirs.contents();
     assert!(!before.is_empty(), "a claim");
     let absent = Absent::new();
-    refuses(absent.setup().on(&theirs), &["belongs to cluster", "--bucket"]).await;
+    refuses(absent.setup().on(&theirs).args(in_folder), &["belongs to cluster", "--bucket"]).await;
     assert!(absent.is_untouched(), "a new gateway");
-    let mut second = Setup::new().unwrap().on(&ours).start().await.unwrap();
+    let mut second = Setup::new().unwrap().on(&ours).args(in_folder).start().await.unwrap();
     assert_eq!(second.terminate().await.unwrap(), Some(0));
-    refuses(Setup::new().unwrap().data(second.data()).on(&theirs), &["belongs to cluster", "--bucket"]).await;
+    refuses(Setup::new().unwrap().data(second.data()).on(&theirs).args(in_folder), &["belongs to cluster", "--bucket"])
+        .await;
     assert_eq!(theirs.contents(), before, "nothing in the bucket changed");
     first.restart().await.unwrap();
     second.restart().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_whose_journal_is_elsewhere() {
+    let (inside, outside) = (S3Server::start().await, S3Server::start().await);
+    let mut object = Setup::new().unwrap().on(&inside).start().await.unwrap();
+    assert_eq!(object.terminate().await.unwrap(), Some(0));
+    let mut sqlite = Setup::new().unwrap().on(&outside).args(["--journal", "sqlite"]).start().await.unwrap();
+    assert_eq!(sqlite.terminate().await.unwrap(), Some(0));
+    let before = (inside.contents(), outside.contents());
+    let absent = Absent::new();
+    refuses(absent.setup().on(&inside).args(["--journal", "sqlite"]), &["belongs to cluster", "--journal object"])
+        .await;
+    refuses(absent.setup().on(&outside), &["belongs to cluster", "--journal sqlite", "--data"]).await;
+    assert!(absent.is_untouched());
+    assert!((inside.contents(), outside.contents()) == before, "nothing in the buckets changed");
+    object.restart().await.unwrap();
+    sqlite.restart().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_ignores_create_only_writes() {
+    let s3 = S3Server::start().await;
+    s3.ignore_conditions();
+    let absent = Absent::new();
+    refuses(absent.setup().on(&s3), &["If-None-Match", "--journal sqlite"]).await;
+    assert!(absent.is_untouched());
+    assert!(s3.contents().is_empty(), "{:?}", s3.contents().keys());
 }

@@ -1,16 +1,17 @@
 //! Builds every part once, in order, and stops them in reverse.
 
+mod journal;
 pub mod store;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metadata::archive::Archiver;
 use metadata::clock::SystemClock;
 use metadata::command::{AdvertisedListener, OpenSession};
 use metadata::error::SubmitError;
 use metadata::handle::{Metadata, MetadataParts};
-use metadata::journal::sqlite::SqliteJournal;
 use metadata::metrics::JournalMetrics;
 use metadata::model::ids::NodeId;
 use metadata::state::FEATURE_LEVEL;
@@ -19,6 +20,7 @@ use storage::blob::purpose::{Purpose, Stores};
 use storage::cache::disk::DiskCache;
 use storage::cache::tail::TailCache;
 use storage::metrics::StorageMetrics;
+use storage::options::UpkeepOptions;
 use storage::reader::{Reader, ReaderParts};
 use storage::upkeep::{ConfigOf, Upkeep, UpkeepParts};
 use storage::writer::{Writer, WriterParts};
@@ -77,6 +79,9 @@ pub enum AppError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] metadata::journal::sqlite::OpenError),
+    /// The journal in the bucket cannot be opened.
+    #[error(transparent)]
+    ObjectJournal(#[from] metadata::journal::object::OpenError),
     /// The bucket cannot be used.
     #[error("cannot use {place}: {source}")]
     Store {
@@ -109,6 +114,7 @@ pub struct App {
     listening: JoinHandle<()>,
     services: Arc<Services>,
     upkeep: Upkeep,
+    archiver: Option<Archiver>,
 }
 
 impl App {
@@ -123,7 +129,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(&mut registry));
         let storage_metrics = StorageMetrics::register(&mut registry);
         let (stores, blob_metrics) = store::open(&options, &mut registry).await?;
-        let (metadata, cluster_id) = start_metadata(&options, &advertised, &stores, &mut registry).await?;
+        let (metadata, cluster_id, archiver) = start_metadata(&options, &advertised, &stores, &mut registry).await?;
         let prices = options.cost.prices(options.bucket.is_some())?;
         let writer_metrics = storage_metrics.writer.clone();
         let cost = CostMeter::register(&mut registry, prices, blob_metrics, writer_metrics, metadata.clone());
@@ -146,6 +152,7 @@ impl App {
             listening,
             services,
             upkeep,
+            archiver,
         })
     }
 
@@ -170,6 +177,9 @@ impl App {
         self.upkeep.shutdown().await;
         self.services.writer.shutdown().await;
         self.services.metadata.shutdown().await;
+        if let Some(archiver) = self.archiver {
+            archiver.finish().await;
+        }
         self.admin_stop.cancel();
     }
 }
@@ -207,30 +217,27 @@ async fn start_metadata(
     advertised: &(String, u16),
     stores: &Stores,
     registry: &mut Registry,
-) -> Result<(Metadata, String), AppError> {
-    let folder = |error: std::io::Error| AppError::Data {
-        folder: options.data.display().to_string(),
-        reason: error.to_string(),
-    };
+) -> Result<(Metadata, String, Option<Archiver>), AppError> {
+    let place = options.journal_place()?;
+    let journal = journal::open(options, place, stores).await?;
+    let archiver = journal::archiver(options, place, stores, &journal);
     let bucket = stores.for_purpose(Purpose::Upkeep);
-    if !options.data.exists() {
-        claim::check_unowned(&bucket).await?; // before a folder is made that would be of no use
-    }
-    std::fs::create_dir_all(&options.data).map_err(folder)?;
-    let journal = Arc::new(SqliteJournal::open(&options.data)?);
-    claim::check_fresh(&bucket, &*journal).await?;
     let session = OpenSession {
         node: NodeId(options.node_id),
         listeners: vec![AdvertisedListener { name: LISTENER.into(), host: advertised.0.clone(), port: advertised.1 }],
         rack: options.rack.clone(),
         feature_level: FEATURE_LEVEL,
         cluster_id: cluster_id(),
-        // The journal file is locked by one process: every older session is over.
+        // The journal is of one gateway: its file is locked, or the bucket knows only one row of entries, and the last to
+        // open a session in it goes on.
         fence_others: true,
     };
     let metadata = Metadata::start(MetadataParts {
         journal,
-        snapshots: Arc::new(BucketSnapshots::new(stores.for_purpose(Purpose::Snapshot))),
+        snapshots: Arc::new(BucketSnapshots::new(
+            stores.for_purpose(Purpose::Snapshot),
+            options.metadata.restore_window(),
+        )),
         clock: Arc::new(SystemClock),
         session,
         options: options.metadata.clone(),
@@ -238,8 +245,8 @@ async fn start_metadata(
     })
     .await?;
     let cluster_id = metadata.read(|state| state.cluster_id().to_owned());
-    claim::claim(&bucket, &cluster_id).await?;
-    Ok((metadata, cluster_id))
+    claim::claim(&bucket, &cluster_id, place).await?;
+    Ok((metadata, cluster_id, archiver))
 }
 
 /// A new cluster id in Kafka's form: 22 characters of URL-safe base64.
@@ -296,7 +303,12 @@ fn assemble(
             settings.topic_config(|name| topic.configs().get(name).map(String::as_str))
         }),
         metrics: storage_metrics.upkeep,
-        options: options.storage.upkeep(&kafka),
+        options: {
+            let upkeep = options.storage.upkeep(&kafka);
+            // Whoever restores an earlier state finds its objects.
+            let grace = upkeep.grace.max(options.metadata.restore_window());
+            UpkeepOptions { grace, ..upkeep }
+        },
     });
     let slots = usize::try_from(kafka.number("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
     let services = Services {

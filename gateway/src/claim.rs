@@ -1,13 +1,15 @@
 //! A bucket belongs to one journal. Two journals on one prefix would each sweep the other's objects.
 //!
-//! The cluster id, which the journal's first session gave, stands in an object of the bucket. A gateway whose journal says
-//! otherwise does not start.
+//! The cluster id, which the journal's first session gave, stands in an object of the bucket, and on a second line where the
+//! journal is kept (none: in a SQLite file). A gateway whose journal says otherwise, or lies elsewhere, does not start.
 
 use std::sync::Arc;
 
 use metadata::journal::Journal;
 use metadata::model::ids::Lsn;
 use storage::blob::{BlobError, BlobStore, Payload};
+
+use crate::options::JournalPlace;
 
 /// The object that holds the cluster id.
 const KEY: &str = "cluster-id";
@@ -26,12 +28,69 @@ pub enum ClaimError {
         /// Cluster id of the journal.
         journal: String,
     },
+    /// The cluster's journal is not kept where this gateway was told to look for it.
+    #[error(
+        "the bucket belongs to cluster {cluster}, whose journal is kept {}: start with {}", where_is(*journal), how_to(*journal)
+    )]
+    Elsewhere {
+        /// Cluster id in the bucket.
+        cluster: String,
+        /// Where its journal is.
+        journal: JournalPlace,
+    },
     /// The bucket could not be asked.
     #[error("cannot tell whose bucket this is: {0}")]
     Blob(#[from] BlobError),
     /// The journal could not be asked.
     #[error("cannot read the journal: {0}")]
     Journal(#[from] metadata::error::ReadError),
+}
+
+fn where_is(journal: JournalPlace) -> &'static str {
+    match journal {
+        JournalPlace::Object => "in the bucket itself",
+        JournalPlace::Sqlite => "in the data folder of its gateway, as a SQLite file",
+    }
+}
+
+fn how_to(journal: JournalPlace) -> &'static str {
+    match journal {
+        JournalPlace::Object => "--journal object, the default with --bucket",
+        JournalPlace::Sqlite => {
+            "--journal sqlite and --data with that folder; or choose another prefix with --bucket s3://name/prefix"
+        }
+    }
+}
+
+/// Whose bucket it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Cluster id.
+    pub cluster: String,
+    /// Where its journal is kept.
+    pub journal: JournalPlace,
+}
+
+/// Says that the cluster's journal is kept elsewhere from now on.
+pub async fn move_journal(blobs: &Arc<dyn BlobStore>, owner: &Owner) -> Result<(), ClaimError> {
+    Ok(blobs.put(KEY, Payload::from(text_of(&owner.cluster, owner.journal).into_bytes())).await?)
+}
+
+fn text_of(cluster: &str, journal: JournalPlace) -> String {
+    match journal {
+        JournalPlace::Sqlite => cluster.to_owned(),
+        JournalPlace::Object => format!("{cluster}\n{}", journal.name()),
+    }
+}
+
+/// Before anything is written: a bucket whose cluster keeps its journal elsewhere is left alone.
+pub async fn check_place(blobs: &Arc<dyn BlobStore>, journal: JournalPlace) -> Result<(), ClaimError> {
+    match owner(blobs).await? {
+        Some(owner) if owner.journal != journal => {
+            Err(ClaimError::Elsewhere { cluster: owner.cluster, journal: owner.journal })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Before anything is written: a journal without entries may not start on a bucket that has an owner.
@@ -42,34 +101,49 @@ pub async fn check_fresh(blobs: &Arc<dyn BlobStore>, journal: &dyn Journal) -> R
 /// Whoever has no journal yet may not start on a bucket that has an owner.
 pub async fn check_unowned(blobs: &Arc<dyn BlobStore>) -> Result<(), ClaimError> {
     match owner(blobs).await? {
-        Some(bucket) => Err(ClaimError::Foreign { bucket, journal: "no cluster yet (it is empty)".into() }),
+        Some(Owner { cluster, .. }) => {
+            Err(ClaimError::Foreign { bucket: cluster, journal: "no cluster yet (it is empty)".into() })
+        }
         None => Ok(()),
     }
 }
 
 /// Claims the bucket for this cluster, or finds that it is claimed already.
-pub async fn claim(blobs: &Arc<dyn BlobStore>, cluster_id: &str) -> Result<(), ClaimError> {
-    let bucket = match owner(blobs).await? {
-        Some(bucket) => bucket,
-        None => match blobs.put_new(KEY, Payload::from(cluster_id.as_bytes().to_vec())).await {
+pub async fn claim(blobs: &Arc<dyn BlobStore>, cluster_id: &str, journal: JournalPlace) -> Result<(), ClaimError> {
+    let found = match owner(blobs).await? {
+        Some(found) => found,
+        None => match blobs.put_new(KEY, Payload::from(text_of(cluster_id, journal).into_bytes())).await {
             Ok(()) => return Ok(()),
-            Err(BlobError::AlreadyExists { .. }) => owner(blobs).await?.unwrap_or_default(),
+            Err(BlobError::AlreadyExists { .. }) => match owner(blobs).await? {
+                Some(found) => found,
+                None => return Err(BlobError::not_found(KEY).into()),
+            },
             Err(error) => return Err(error.into()),
         },
     };
-    if bucket == cluster_id {
-        Ok(())
-    } else {
-        Err(ClaimError::Foreign { bucket, journal: format!("cluster {cluster_id}") })
+    if found.cluster != cluster_id {
+        return Err(ClaimError::Foreign { bucket: found.cluster, journal: format!("cluster {cluster_id}") });
     }
+    if found.journal != journal {
+        return Err(ClaimError::Elsewhere { cluster: found.cluster, journal: found.journal });
+    }
+    Ok(())
 }
 
-async fn owner(blobs: &Arc<dyn BlobStore>) -> Result<Option<String>, BlobError> {
-    match blobs.get(KEY).await {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(BlobError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// Whose bucket it is; `None` if nobody's.
+pub async fn owner(blobs: &Arc<dyn BlobStore>) -> Result<Option<Owner>, BlobError> {
+    let bytes = match blobs.get(KEY).await {
+        Ok(bytes) => bytes,
+        Err(BlobError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let (cluster, journal) = match text.split_once('\n') {
+        Some((cluster, place)) if place.trim() == JournalPlace::Object.name() => (cluster, JournalPlace::Object),
+        Some((cluster, _)) => (cluster, JournalPlace::Sqlite),
+        None => (&*text, JournalPlace::Sqlite),
+    };
+    Ok(Some(Owner { cluster: cluster.to_owned(), journal }))
 }
 
 #[cfg(test)]
@@ -84,9 +158,24 @@ mod tests {
         let blobs: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
         let journal = MemoryJournal::default();
         check_fresh(&blobs, &journal).await.unwrap();
-        claim(&blobs, "one").await.unwrap();
-        claim(&blobs, "one").await.unwrap();
-        assert!(matches!(claim(&blobs, "two").await, Err(ClaimError::Foreign { .. })));
+        claim(&blobs, "one", JournalPlace::Sqlite).await.unwrap();
+        claim(&blobs, "one", JournalPlace::Sqlite).await.unwrap();
+        assert!(matches!(claim(&blobs, "two", JournalPlace::Sqlite).await, Err(ClaimError::Foreign { .. })));
         assert!(matches!(check_fresh(&blobs, &journal).await, Err(ClaimError::Foreign { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_journal_has_one_place() {
+        for (place, other) in
+            [(JournalPlace::Object, JournalPlace::Sqlite), (JournalPlace::Sqlite, JournalPlace::Object)]
+        {
+            let blobs: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
+            check_place(&blobs, place).await.unwrap();
+            claim(&blobs, "one", place).await.unwrap();
+            check_place(&blobs, place).await.unwrap();
+            let error = check_place(&blobs, other).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("--journal {}", place.name())), "{error}");
+            assert!(matches!(claim(&blobs, "one", other).await, Err(ClaimError::Elsewhere { .. })));
+        }
     }
 }

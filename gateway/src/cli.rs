@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::options::Options;
 use crate::options::load::{OptionsError, documented, load};
+use crate::survey::parse_time;
 
 /// A Kafka-compatible gateway that keeps every record in S3.
 ///
@@ -22,7 +23,7 @@ pub struct Cli {
     /// What clients are told to connect to [default: the listen address]
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
-    /// Folder of the journal, and of the objects when there is no bucket [default: ./data]
+    /// Folder of what is not in the bucket: the sqlite journal, and the objects without --bucket [default: ./data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
     /// Keep the objects in this bucket, as s3://name or s3://name/prefix
@@ -34,8 +35,8 @@ pub struct Cli {
     /// Region of the bucket [default: from the AWS environment, else us-east-1]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
-    /// Where the journal is kept [default: sqlite]
-    #[arg(long, value_name = "sqlite")]
+    /// Where the journal is kept: object (in the bucket) or sqlite (in the data folder) [default: object with --bucket]
+    #[arg(long, value_name = "object|sqlite")]
     journal: Option<String>,
     /// realtime, balanced or throughput: latency against number of PUTs [default: balanced]
     #[arg(long, value_name = "NAME")]
@@ -75,6 +76,73 @@ pub enum Command {
         #[arg(long, env = "STREAMHOUSE_ADMIN", value_name = "HOST:PORT", default_value = "127.0.0.1:9464")]
         admin: String,
     },
+    /// Make a lost journal again from the bucket, or go back to an earlier time
+    Restore(RestoreArgs),
+    /// Read and check every stored byte, and tell what nothing refers to
+    Scrub(PlaceArgs),
+}
+
+/// Where a cluster is kept.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArgs {
+    /// The bucket, as s3://name or s3://name/prefix
+    #[arg(long = "from", visible_alias = "bucket", value_name = "URL")]
+    from: Option<String>,
+    /// URL of an S3-compatible server [default: AWS]
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Region of the bucket [default: from the AWS environment, else us-east-1]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// Folder of the journal, and of the objects when there is no bucket [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// What is logged: a level, or module=level,... [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+/// See [`Command::Restore`].
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// The state of this time (UTC, such as 2026-11-21T23:59:59Z) instead of the newest
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub at: Option<i64>,
+    /// Where the journal is to be kept: object (in the bucket) or sqlite (in the data folder) [default: where it was]
+    #[arg(long, value_name = "object|sqlite")]
+    journal: Option<String>,
+}
+
+impl PlaceArgs {
+    /// The options that say the same.
+    pub fn options(&self, journal: Option<&String>) -> Result<Options, OptionsError> {
+        let flags = [
+            ("bucket", self.from.as_ref()),
+            ("endpoint", self.endpoint.as_ref()),
+            ("region", self.region.as_ref()),
+            ("data", self.data.as_ref()),
+            ("journal", journal),
+            ("log", self.log.as_ref()),
+        ];
+        let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?.clone()))).collect();
+        let options = load(None, std::env::vars(), &[], flags)?;
+        options.validate()?;
+        Ok(options)
+    }
+}
+
+impl RestoreArgs {
+    /// The options that say the same. A restore is from a bucket.
+    pub fn options(&self) -> Result<Options, OptionsError> {
+        let options = self.place.options(self.journal.as_ref())?;
+        if options.bucket.is_none() {
+            let reason = "a journal is restored from a bucket: add --from s3://name".to_owned();
+            return Err(OptionsError::Value { key: "bucket".into(), reason });
+        }
+        Ok(options)
+    }
 }
 
 const AFTER_HELP: &str = "\

@@ -7,6 +7,9 @@ use gateway::admin::ask::ask;
 use gateway::app::App;
 use gateway::cli::{Cli, Command, list_options};
 use gateway::options::{LogFormat, Options};
+use gateway::restore::restore;
+use gateway::scrub::scrub;
+use metadata::error::SubmitError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +17,10 @@ use tracing_subscriber::EnvFilter;
 const EXIT_OPTIONS: u8 = 2;
 /// The gateway could not be started.
 const EXIT_START: u8 = 1;
+/// Another gateway took the journal over.
+const EXIT_FENCED: u8 = 3;
+/// Stored bytes are missing or damaged.
+const EXIT_UNREADABLE: u8 = 4;
 /// A second signal ended the process before everything was flushed.
 const EXIT_HURRIED: u8 = 130;
 
@@ -27,7 +34,12 @@ fn main() -> ExitCode {
     if let Some(Command::Cost { admin }) = &cli.command {
         return show(admin, "/cost");
     }
-    let options = match cli.options() {
+    let options = match &cli.command {
+        Some(Command::Restore(args)) => args.options(),
+        Some(Command::Scrub(args)) => args.options(None),
+        Some(Command::Cost { .. }) | None => cli.options(),
+    };
+    let options = match options {
         Ok(options) => options,
         Err(error) => {
             eprintln!("streamhouse: {error}");
@@ -45,7 +57,58 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_START);
         }
     };
-    runtime.block_on(run(options))
+    match cli.command {
+        Some(Command::Cost { .. }) | None => runtime.block_on(run(options)),
+        Some(Command::Restore(args)) => runtime.block_on(run_restore(&options, args.at)),
+        Some(Command::Scrub(_)) => runtime.block_on(run_scrub(&options)),
+    }
+}
+
+/// Progress goes where the log goes.
+fn say(line: String) {
+    eprintln!("streamhouse: {line}");
+}
+
+async fn run_restore(options: &Options, at: Option<i64>) -> ExitCode {
+    match restore(options, at, &say).await {
+        Ok(restored) => {
+            println!("Restored cluster {} at entry {}.", restored.owner.cluster, restored.lsn);
+            println!("  segments committed again  {}", restored.replayed);
+            println!("  objects missing           {}", restored.missing);
+            println!("Start a gateway with --journal {} on it.", restored.owner.journal.name());
+            if restored.missing > 0 {
+                println!("`streamhouse scrub` tells which objects are missing.");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("streamhouse: nothing was restored: {error}");
+            ExitCode::from(EXIT_START)
+        }
+    }
+}
+
+async fn run_scrub(options: &Options) -> ExitCode {
+    match scrub(options, &say).await {
+        Ok(found) => {
+            found.unreadable.iter().for_each(|(key, why)| println!("unreadable    {key}: {why}"));
+            found.unreferenced.iter().for_each(|key| println!("unreferenced  {key}"));
+            println!(
+                "{} objects, {} bytes of records checked: {} unreadable, {} unreferenced, {} not referred to yet or for a \
+                 little longer",
+                found.objects,
+                found.bytes,
+                found.unreadable.len(),
+                found.unreferenced.len(),
+                found.pending
+            );
+            if found.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNREADABLE) }
+        }
+        Err(error) => {
+            eprintln!("streamhouse: nothing was checked: {error}");
+            ExitCode::from(EXIT_START)
+        }
+    }
 }
 
 /// Prints what a running gateway tells at its admin listener.
@@ -84,10 +147,17 @@ async fn run(options: Options) -> ExitCode {
         () = either(&mut terminate, &mut interrupt) => {}
         why = app.ended() => {
             // The state stands still: answering from it would be wrong.
-            tracing::error!(%why, "the metadata ended; stopping");
-            eprintln!("streamhouse: {why}");
+            let (text, code) = match why {
+                SubmitError::Fenced(session) => (format!(
+                    "another gateway has taken over this journal; this one ends and acknowledges nothing more (its \
+                     session {session} is fenced)"
+                ), EXIT_FENCED),
+                why => (why.to_string(), EXIT_START),
+            };
+            tracing::error!(why = text, "the metadata ended; stopping");
+            eprintln!("streamhouse: {text}");
             app.stop().await;
-            return ExitCode::from(EXIT_START);
+            return ExitCode::from(code);
         }
     }
     tracing::info!("stopping: answering what is in flight; a second signal ends at once");

@@ -38,8 +38,9 @@ pub struct Options {
     pub endpoint: Option<String>,
     /// Region of the bucket; the AWS environment or `us-east-1` if not set.
     pub region: Option<String>,
-    /// Where the journal is kept: `sqlite` (a file in the data folder).
-    pub journal: String,
+    /// Where the journal is kept: `object` (in the bucket, with the records; nothing on the machine is needed again) or
+    /// `sqlite` (a file in the data folder). `object` if not set and there is a bucket, else `sqlite`.
+    pub journal: Option<String>,
     /// The broker id clients see.
     pub node_id: i32,
     /// Zone of this gateway, told to clients as its rack.
@@ -79,7 +80,7 @@ impl Default for Options {
             bucket: None,
             endpoint: None,
             region: None,
-            journal: "sqlite".into(),
+            journal: None,
             node_id: 1,
             rack: None,
             admin: "127.0.0.1:9464".into(),
@@ -89,6 +90,25 @@ impl Default for Options {
             storage: StorageSection::default(),
             cost: CostSection::default(),
             metadata: MetadataOptions::default(),
+        }
+    }
+}
+
+/// Where the journal is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalPlace {
+    /// A file in the data folder.
+    Sqlite,
+    /// Objects beside the records.
+    Object,
+}
+
+impl JournalPlace {
+    /// As the option says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Object => "object",
         }
     }
 }
@@ -118,14 +138,7 @@ impl Options {
         if self.endpoint.as_ref().is_some_and(|e| !e.starts_with("http://") && !e.starts_with("https://")) {
             return Err(wrong("endpoint", "must start with http:// or https://"));
         }
-        match self.journal.as_str() {
-            "sqlite" => {}
-            "object" => return Err(wrong("journal", "`object` is not supported by this version; use `sqlite`")),
-            other if other.starts_with("postgres://") || other.starts_with("postgresql://") => {
-                return Err(wrong("journal", "PostgreSQL is not supported by this version; use `sqlite`"));
-            }
-            _ => return Err(wrong("journal", "must be `sqlite`")),
-        }
+        self.journal_place()?;
         self.writer()?;
         if let Some(problem) = self.metadata.problem() {
             return Err(wrong("metadata", &problem));
@@ -137,6 +150,19 @@ impl Options {
     pub fn writer(&self) -> Result<WriterOptions, OptionsError> {
         let has_bucket = self.bucket.is_some();
         self.storage.writer(has_bucket, &self.cost.prices(has_bucket)?)
+    }
+
+    /// Where the journal is kept.
+    pub fn journal_place(&self) -> Result<JournalPlace, OptionsError> {
+        match self.journal.as_deref() {
+            None if self.bucket.is_some() => Ok(JournalPlace::Object),
+            None | Some("sqlite") => Ok(JournalPlace::Sqlite),
+            Some("object") => Ok(JournalPlace::Object),
+            Some(other) if other.starts_with("postgres://") || other.starts_with("postgresql://") => {
+                Err(wrong("journal", "PostgreSQL is not supported by this version; use `object` or `sqlite`"))
+            }
+            Some(_) => Err(wrong("journal", "must be `object` or `sqlite`")),
+        }
     }
 
     /// Where to listen for Kafka clients.
@@ -217,9 +243,26 @@ mod tests {
             refused(|o| o.bucket = Some(bad.into()), "bucket");
         }
         refused(|o| o.endpoint = Some("http://x".into()), "endpoint");
-        refused(|o| o.journal = "etcd".into(), "journal");
+        refused(|o| o.journal = Some("etcd".into()), "journal");
+        refused(|o| o.journal = Some("postgres://db/x".into()), "journal");
         refused(|o| o.node_id = -1, "node-id");
         refused(|o| drop(o.kafka.insert("num.partition".into(), "1".into())), "kafka.num.partition");
+    }
+
+    #[test]
+    fn the_journal_follows_the_bucket_unless_told() {
+        let place = |bucket: Option<&str>, journal: Option<&str>| {
+            let options = Options {
+                bucket: bucket.map(str::to_owned),
+                journal: journal.map(str::to_owned),
+                ..Options::default()
+            };
+            options.journal_place().unwrap()
+        };
+        assert_eq!(place(None, None), JournalPlace::Sqlite);
+        assert_eq!(place(Some("s3://b"), None), JournalPlace::Object);
+        assert_eq!(place(Some("s3://b"), Some("sqlite")), JournalPlace::Sqlite);
+        assert_eq!(place(None, Some("object")), JournalPlace::Object);
     }
 
     #[test]

@@ -52,7 +52,9 @@ pub fn of_refusal(why: Refusal) -> Refused {
         Refusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
         Refusal::UnknownGroup => ErrorCode::GroupIdNotFound,
         Refusal::GroupNotEmpty => ErrorCode::NonEmptyGroup,
-        Refusal::StaleGroup | Refusal::SessionFenced | Refusal::SessionAlive => ErrorCode::NotController,
+        Refusal::StaleGroup | Refusal::SessionFenced | Refusal::SessionAlive | Refusal::Displaced => {
+            ErrorCode::NotController
+        }
         Refusal::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
         Refusal::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
         Refusal::InvalidTxnState => ErrorCode::InvalidTxnState,

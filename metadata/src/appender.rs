@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::carried::Carried;
 use crate::clock::Clock;
 use crate::command::{Command, Entry};
 use crate::error::{AppendError, SubmitError};
@@ -21,10 +22,18 @@ use crate::options::MetadataOptions;
 use crate::replica::{Answer, Replica};
 use crate::size::entry_bytes;
 
+/// What a queue entry asks for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Command(Command),
+    /// Only where the journal is a [`Carrier`](crate::journal::Carrier).
+    Segment(Carried),
+}
+
 /// A command on its way to the journal.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) command: Command,
+    pub(crate) work: Work,
     /// About how many bytes it takes in an entry.
     pub(crate) bytes: usize,
     pub(crate) answer: Answer,
@@ -134,17 +143,25 @@ impl Appender {
     /// Takes everything that waits behind `first`, up to the caps of one entry.
     fn gather(&mut self, first: Waiting) -> Entry {
         let mut bytes = first.bytes;
-        let mut commands = vec![first.command];
-        let mut answers = vec![first.answer];
-        while commands.len() < ENTRY_COMMANDS_MAX {
+        let (mut commands, mut answers) = (Vec::new(), Vec::new());
+        let mut take = |waiting: Waiting| match waiting.work {
+            Work::Command(command) => {
+                commands.push(command);
+                answers.push(waiting.answer);
+                commands.len()
+            }
+            // `Metadata::carry` lets none through where there is no carrier.
+            Work::Segment(_) => commands.len(),
+        };
+        let mut taken = take(first);
+        while taken < ENTRY_COMMANDS_MAX {
             let Some(waiting) = self.take_queued() else { break };
             if bytes + waiting.bytes > ENTRY_BYTES_MAX {
                 self.carried = Some(waiting);
                 break;
             }
             bytes += waiting.bytes;
-            commands.push(waiting.command);
-            answers.push(waiting.answer);
+            taken = take(waiting);
         }
         let entry = self.entry(commands);
         self.parts.replica.expect(entry.sequence, answers);
@@ -154,7 +171,7 @@ impl Appender {
     fn entry(&mut self, commands: Vec<Command>) -> Entry {
         self.sequence += 1;
         let time_ms = self.parts.clock.now_ms();
-        Entry { session: self.parts.replica.session, sequence: self.sequence, time_ms, commands }
+        Entry { session: self.parts.replica.session, sequence: self.sequence, time_ms, commands, follows: None }
     }
 
     fn take_queued(&mut self) -> Option<Waiting> {

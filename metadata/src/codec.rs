@@ -25,8 +25,11 @@ use crate::model::extent::ObjectId;
 use crate::model::ids::{Lsn, NodeId, ProducerId, SessionId, TopicId, TopicName, TopicPartition};
 use crate::model::offset::Offset;
 
-/// Format of [`encode_entry`]; raised when its meaning changes. A new kind of command needs no new version.
-pub const ENTRY_VERSION: u16 = 1;
+/// Newest format of [`encode_entry`]; raised when its meaning changes. A new kind of command needs no new version.
+///
+/// 1: the first. 2: with [`Entry::follows`]; entries without it are still written as 1.
+pub const ENTRY_VERSION: u16 = 2;
+const ENTRY_VERSION_ALONE: u16 = 1;
 
 const ENTRY: &str = "journal entry";
 const VERSION_LEN: usize = 2;
@@ -82,8 +85,11 @@ impl Classify for CodecError {
 /// The bytes of an entry.
 pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     let commands = entry.commands.iter().map(|command| wire::Command { kind: Some(kind_to_wire(command)) }).collect();
-    let entry = wire::Entry { session: entry.session.0, sequence: entry.sequence, time_ms: entry.time_ms, commands };
-    frame(ENTRY_VERSION, entry.encode_to_vec())
+    let Entry { session, sequence, time_ms, follows, commands: _ } = entry;
+    let version = if follows.is_some() { ENTRY_VERSION } else { ENTRY_VERSION_ALONE };
+    let (session, follows) = (session.0, follows.map(|lsn| lsn.0));
+    let entry = wire::Entry { session, sequence: *sequence, time_ms: *time_ms, commands, follows };
+    frame(version, entry.encode_to_vec())
 }
 
 /// The entry that bytes stand for. Total: any bytes give an entry or an error, and allocate in proportion to their length.
@@ -99,6 +105,7 @@ fn decode_entry_body(body: &[u8]) -> Result<Entry, CodecError> {
         sequence: entry.sequence,
         time_ms: entry.time_ms,
         commands: kinds.map(|kind| command_from_wire(kind?)).collect::<Result<_, _>>()?,
+        follows: entry.follows.map(Lsn),
     })
 }
 

@@ -20,6 +20,10 @@ pub struct Entry {
     pub time_ms: i64,
     /// What it says.
     pub commands: Vec<Command>,
+    /// Takes effect only if the entry before it of the same session stands at this position. Said by a writer that has
+    /// several entries on their way at once: if one of them is lost, those behind it are without effect, so that nothing
+    /// overtakes. `None`: whatever stands before.
+    pub follows: Option<Lsn>,
 }
 
 /// One thing said in the journal.
@@ -314,6 +318,9 @@ pub enum Refusal {
     /// The session that said it has expired or closed.
     #[error("the session is fenced")]
     SessionFenced,
+    /// An entry of the session that was to stand before this one was lost.
+    #[error("an entry before it was not written")]
+    Displaced,
     /// The silent session spoke meanwhile.
     #[error("the session is alive")]
     SessionAlive,

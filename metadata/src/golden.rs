@@ -83,7 +83,7 @@ pub(crate) fn entry() -> Entry {
         Command::DeleteTopic { topic: TopicId(Uuid::from_u64_pair(1, 2)) },
         Command::CloseSession,
     ]);
-    Entry { session, sequence: 1, time_ms: 1_700_000_000_123, commands }
+    Entry { session, sequence: 1, time_ms: 1_700_000_000_123, commands, follows: None }
 }
 
 fn partition(partition: i32) -> TopicPartition {
@@ -143,7 +143,13 @@ pub(crate) fn swap_entry() -> Entry {
             swap(partition(2), 0, 1, &[1], Vec::new()),
         ],
     };
-    Entry { session, sequence: 2, time_ms: 1_700_000_000_456, commands: vec![Command::SwapExtents(swap)] }
+    Entry {
+        session,
+        sequence: 2,
+        time_ms: 1_700_000_000_456,
+        commands: vec![Command::SwapExtents(swap)],
+        follows: None,
+    }
 }
 
 fn group_commands() -> [Command; 4] {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::appender::{Appender, AppenderParts, Waiting};
+use crate::appender::{Appender, AppenderParts, Waiting, Work};
 use crate::backoff::Backoff;
+use crate::carried::Carried;
 use crate::class::{Classify, ErrorClass};
 use crate::clock::Clock;
 use crate::command::{Command, OpenSession, Outcome};
@@ -22,6 +23,7 @@ use crate::metrics::JournalMetrics;
 use crate::model::ids::{Lsn, SessionId, TopicPartition};
 use crate::model::limits::{COMMAND_BYTES_MAX, JOURNAL_QUEUE_BYTES, JOURNAL_QUEUE_COMMANDS};
 use crate::options::MetadataOptions;
+use crate::pipeline::Pipeline;
 use crate::replica::Replica;
 use crate::size::command_bytes;
 use crate::snapshot::{Loaded, SnapshotStore, Snapshotter, load};
@@ -100,7 +102,30 @@ impl Metadata {
             | Outcome::LogStarts(_)
             | Outcome::GroupSaved { .. }
             | Outcome::Offsets(_)
-            | Outcome::Swapped(_) => Ok(metadata),
+            | Outcome::Swapped(_) => {
+                metadata.take_over(deadline).await?;
+                Ok(metadata)
+            }
+        }
+    }
+
+    /// Clears what an older writer left behind the journal's head, before anything is put there.
+    async fn take_over(&self, deadline: tokio::time::Instant) -> Result<(), StartError> {
+        let Inner { replica, options, .. } = &*self.inner;
+        let Some(carrier) = replica.journal.carrier() else { return Ok(()) };
+        let mut backoff = Backoff::new(
+            Duration::from_millis(options.retry_initial_ms),
+            Duration::from_millis(options.retry_max_ms),
+            replica.session.0,
+        );
+        loop {
+            match carrier.take_over().await {
+                Err(error) if error.class() == ErrorClass::Retry && tokio::time::Instant::now() < deadline => {
+                    tracing::warn!(%error, "the journal could not be taken over; trying again");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                taken => return Ok(taken?),
+            }
         }
     }
 
@@ -111,7 +136,7 @@ impl Metadata {
             Arc::new(Replica::new(Arc::clone(journal), session, state, growth, options.clone(), metrics.clone()));
         let (queue, queued) = mpsc::channel(JOURNAL_QUEUE_COMMANDS);
         let leave = watch::Sender::new(false);
-        let appender = Appender::new(AppenderParts {
+        let appender = AppenderParts {
             queue: queued,
             leave: leave.subscribe(),
             replica: Arc::clone(&replica),
@@ -119,7 +144,7 @@ impl Metadata {
             clock: Arc::clone(clock),
             options: options.clone(),
             metrics: metrics.clone(),
-        });
+        };
         let snapshotter = Arc::new(Snapshotter {
             replica: Arc::clone(&replica),
             journal: Arc::clone(journal),
@@ -131,7 +156,10 @@ impl Metadata {
         let following = Arc::clone(&replica);
         let snapshotting = Arc::clone(&snapshotter);
         let tasks = vec![
-            spawn_guarded(&replica, appender.run()),
+            match journal.carrier() {
+                Some(_) => spawn_guarded(&replica, Pipeline::new(appender).run()),
+                None => spawn_guarded(&replica, Appender::new(appender).run()),
+            },
             spawn_guarded(&replica, async move { following.follow().await }),
             spawn_guarded(&replica, async move { snapshotting.run().await }),
         ];
@@ -187,11 +215,37 @@ impl Metadata {
     ///
     /// Cancel safe: dropped before it returns, nothing was queued. Errors are definite: nothing was queued.
     pub async fn enqueue(&self, command: Command) -> Result<Ticket, SubmitError> {
+        let bytes = command_bytes(&command);
+        self.queue(Work::Command(command), bytes).await
+    }
+
+    /// Whether segments travel in the journal's own objects: then [`Metadata::carry`] takes them.
+    pub fn carries(&self) -> bool {
+        self.inner.replica.journal.carrier().is_some()
+    }
+
+    /// Queues a segment that is to travel in the object of its own commit; as [`Metadata::enqueue`] of its commit.
+    ///
+    /// The ticket's [`SubmitError::Unavailable`] is definite here too: the position that the segment was given holds
+    /// something else, or it follows one of which that is true.
+    pub async fn carry(&self, segment: Carried) -> Result<Ticket, SubmitError> {
+        if !self.carries() {
+            return Err(SubmitError::Unavailable("this journal carries no segments".into()));
+        }
+        let bytes = segment.commit_bytes;
+        self.queue(Work::Segment(segment), bytes).await
+    }
+
+    /// Position of the first entry that the journal keeps: the objects of entries from there on are not to be deleted.
+    pub async fn journal_first(&self) -> Result<Lsn, SubmitError> {
+        Ok(self.inner.replica.journal.first().await?)
+    }
+
+    async fn queue(&self, work: Work, bytes: usize) -> Result<Ticket, SubmitError> {
         let Inner { replica, queue, places, metrics, .. } = &*self.inner;
         if let Some(reason) = replica.end_reason() {
             return Err(reason);
         }
-        let bytes = command_bytes(&command);
         let size = u32::try_from(bytes).unwrap_or(u32::MAX);
         if bytes > COMMAND_BYTES_MAX {
             return Err(SubmitError::TooLarge { bytes, max: COMMAND_BYTES_MAX });
@@ -203,7 +257,7 @@ impl Metadata {
         };
         let (answer, outcome) = oneshot::channel();
         metrics.queue_commands.inc();
-        permit.send(Waiting { command, bytes, answer, _place: place });
+        permit.send(Waiting { work, bytes, answer, _place: place });
         Ok(Ticket { outcome })
     }
 

@@ -5,7 +5,9 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::command::Entry;
 use crate::error::{AppendError, ReadError};
@@ -15,6 +17,7 @@ use crate::model::ids::Lsn;
 pub mod contract;
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
+pub mod object;
 pub mod sqlite;
 
 /// A totally ordered, durable list of entries, shared by every gateway of a cell.
@@ -45,4 +48,43 @@ pub trait Journal: Debug + Send + Sync {
 
     /// Position of the first entry kept; one past the head if there was never one.
     async fn first(&self) -> Result<Lsn, ReadError>;
+
+    /// Hears that the entries up to here were once seen in the journal, as a snapshot says: a backend that finds its head by
+    /// looking need not look further back.
+    fn reached(&self, _lsn: Lsn) {}
+
+    /// The way to put segments into the journal's own objects, if this backend has one.
+    fn carrier(&self) -> Option<&dyn Carrier> {
+        None
+    }
+}
+
+/// A journal each entry of which is an object, so that a segment can travel with its commit: one PUT instead of two.
+///
+/// Several entries may be on their way at once, at consecutive positions; each says whom it follows
+/// ([`Entry::follows`](crate::command::Entry::follows)).
+#[async_trait]
+pub trait Carrier: Debug + Send + Sync {
+    /// Takes the next position. Whoever takes one must put something there: all behind it wait for it.
+    fn reserve(&self) -> Lsn;
+
+    /// Puts an entry, with the bytes of a segment before it, at a reserved position. When this returns, that position and
+    /// every one before it are written. Past the deadline (20 s if there is none) the position is filled with an empty entry.
+    ///
+    /// [`AppendError::KnownNotWritten`]: something else stands there now, the entry never will. Never
+    /// [`AppendError::Unknown`] but for a task that was ended: it is tried until the outcome is known. Dropped, it is tried on.
+    async fn put_at(
+        &self,
+        at: Lsn,
+        entry: &Entry,
+        segment: Vec<Bytes>,
+        deadline: Option<Instant>,
+    ) -> Result<(), AppendError>;
+
+    /// Closes the gaps between the head and what a writer before us left behind them. Called once, after our session was
+    /// opened and before anything else is put: whatever lies there is fenced by then.
+    async fn take_over(&self) -> Result<(), ReadError>;
+
+    /// Gives up what is still being tried: this writer's session is over.
+    fn close(&self);
 }

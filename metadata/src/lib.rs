@@ -4,7 +4,9 @@
 //! holds the same state in memory. Nothing here knows the Kafka wire or the bucket.
 
 mod appender;
+pub mod archive;
 mod backoff;
+pub mod carried;
 pub mod class;
 pub mod clock;
 pub mod codec;
@@ -18,6 +20,7 @@ pub mod journal;
 pub mod metrics;
 pub mod model;
 pub mod options;
+mod pipeline;
 mod replica;
 mod size;
 pub mod snapshot;

@@ -29,6 +29,12 @@ pub struct MetadataOptions {
     pub snapshot_entries: u64,
     /// Take a snapshot once about this many bytes of entries were applied since the last one. Bounds the journal's size.
     pub snapshot_bytes: u64,
+    /// Copy what was appended to a journal outside the bucket into the bucket this often, ms, at the cost of one PUT each time
+    /// something was. What a lost journal can cost is what was appended since. 0: never.
+    pub archive_interval_ms: u64,
+    /// Keep what `streamhouse restore --at` needs for this long, ms: snapshots, entries, and objects that nothing refers to
+    /// any more. Costs their storage. 0: only the present can be restored.
+    pub restore_window_ms: u64,
 }
 
 impl Default for MetadataOptions {
@@ -43,6 +49,8 @@ impl Default for MetadataOptions {
             renew_interval_ms: None,
             snapshot_entries: 20_000,
             snapshot_bytes: 32 << 20,
+            archive_interval_ms: 10_000,
+            restore_window_ms: 0,
         }
     }
 }
@@ -64,6 +72,16 @@ impl MetadataOptions {
             return Some(format!("{name} must be above 0"));
         }
         (self.retry_max_ms < self.retry_initial_ms).then(|| "retry-max-ms must not be below retry-initial-ms".into())
+    }
+
+    /// How often a journal outside the bucket is copied into it; `None` if never.
+    pub fn archive_interval(&self) -> Option<Duration> {
+        (self.archive_interval_ms > 0).then(|| Duration::from_millis(self.archive_interval_ms))
+    }
+
+    /// For how long what a restore to an earlier time needs is kept.
+    pub fn restore_window(&self) -> Duration {
+        Duration::from_millis(self.restore_window_ms)
     }
 
     pub(crate) fn journal_timeout(&self) -> Duration {

@@ -26,6 +26,8 @@ use crate::watch::Watchers;
 pub(crate) const READ_ENTRIES: usize = 512;
 /// How long a reader waits for an append of our own to arrive by itself before it reads the journal.
 const OWN_APPEND_GRACE: Duration = Duration::from_millis(2);
+/// The same where a read costs requests to a bucket.
+const OWN_PUT_GRACE: Duration = Duration::from_millis(50);
 
 /// Where a ticket hears what its command came to.
 pub(crate) type Answer = oneshot::Sender<Result<Outcome, SubmitError>>;
@@ -36,7 +38,7 @@ pub(crate) struct Replica {
     pub(crate) session: SessionId,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) growth: Growth,
-    journal: Arc<dyn Journal>,
+    pub(crate) journal: Arc<dyn Journal>,
     state: RwLock<State>,
     /// Held by whoever applies; entries are applied one after the other.
     turn: tokio::sync::Mutex<()>,
@@ -171,7 +173,8 @@ impl Replica {
         if self.appending.load(Ordering::Acquire) {
             let mut applied = self.applied.subscribe();
             let arrived = applied.wait_for(|applied| *applied >= to);
-            if tokio::time::timeout(OWN_APPEND_GRACE, arrived).await.is_ok() {
+            let grace = if self.journal.carrier().is_some() { OWN_PUT_GRACE } else { OWN_APPEND_GRACE };
+            if tokio::time::timeout(grace, arrived).await.is_ok() {
                 return Ok(());
             }
         }
@@ -286,9 +289,19 @@ impl Replica {
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             let outcome = match outcome {
                 Outcome::Refused(Refusal::SessionFenced) => Err(SubmitError::Fenced(self.session)),
+                Outcome::Refused(refusal @ Refusal::Displaced) => {
+                    Err(SubmitError::Unavailable(refusal.to_string().into()))
+                }
                 other => Ok(other),
             };
             let _ = answer.send(outcome); // whoever asked may have gone; the command took its course
+        }
+    }
+
+    /// Fails the tickets of an entry of ours that is known not to be in the journal and never will be.
+    pub(crate) fn give_up(&self, sequence: u64, reason: &str) {
+        for answer in self.waiting().remove(&sequence).unwrap_or_default() {
+            let _ = answer.send(Err(SubmitError::Unavailable(reason.into()))); // whoever asked may have gone
         }
     }
 

@@ -1,9 +1,9 @@
 //! How many bytes commands will take in the journal, without encoding them: for caps, queues and budgets.
 
-use crate::command::{Command, Entry, PartitionSwap};
+use crate::command::{Command, CommitSegment, Entry, PartitionSwap};
 
-/// Bytes of an entry without commands: frame, session, sequence, time.
-const ENTRY_FIXED_BYTES: usize = 48;
+/// Bytes of an entry without commands: frame, session, sequence, time, what it follows.
+const ENTRY_FIXED_BYTES: usize = 60;
 /// Bytes of the fixed part of any command.
 const COMMAND_FIXED_BYTES: usize = 64;
 /// Bytes of a topic id, a partition and a number or two.
@@ -22,6 +22,11 @@ pub(crate) fn entry_bytes(entry: &Entry) -> usize {
     ENTRY_FIXED_BYTES + entry.commands.iter().map(command_bytes).sum::<usize>()
 }
 
+/// About how many bytes a commit takes in an entry, besides what every command takes.
+pub(crate) fn commit_bytes(commit: &CommitSegment) -> usize {
+    commit.partitions.iter().map(|p| PARTITION_BYTES + BATCH_BYTES * p.batches.len()).sum()
+}
+
 /// About how many bytes a command takes in an entry; rather too many than too few.
 pub(crate) fn command_bytes(command: &Command) -> usize {
     let strings = |pairs: &[(String, String)]| pairs.iter().map(|(k, v)| 8 + k.len() + v.len()).sum::<usize>();
@@ -35,9 +40,7 @@ pub(crate) fn command_bytes(command: &Command) -> usize {
             Command::SetTopicConfigs { topic: _, changes } => {
                 changes.iter().map(|(k, v)| 8 + k.len() + v.as_ref().map_or(0, String::len)).sum()
             }
-            Command::CommitSegment(commit) => {
-                commit.partitions.iter().map(|p| PARTITION_BYTES + BATCH_BYTES * p.batches.len()).sum()
-            }
+            Command::CommitSegment(commit) => commit_bytes(commit),
             Command::SwapExtents(swap) => {
                 let of = |p: &PartitionSwap| {
                     PARTITION_BYTES + 2 * OFFSET_BYTES + OLD_EXTENT_BYTES * p.old.len() + NEW_EXTENT_BYTES * p.new.len()
@@ -68,8 +71,8 @@ mod tests {
     use super::*;
     use crate::codec::encode_entry;
     use crate::command::{
-        AdvertisedListener, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, NewExtent, OpenSession,
-        PartitionCommit, SaveGroup, SwapExtents,
+        AdvertisedListener, CommitOffsets, CommittedOffset, CreateTopic, NewExtent, OpenSession, PartitionCommit,
+        SaveGroup, SwapExtents,
     };
     use crate::model::batch::{BatchSummary, ProducerStamp};
     use crate::model::extent::ObjectId;
@@ -160,8 +163,13 @@ mod tests {
     #[test]
     fn no_command_is_larger_than_it_seems() {
         for command in commands() {
-            let entry =
-                Entry { session: SessionId(u64::MAX), sequence: u64::MAX, time_ms: i64::MAX, commands: vec![command] };
+            let entry = Entry {
+                session: SessionId(u64::MAX),
+                sequence: u64::MAX,
+                time_ms: i64::MAX,
+                commands: vec![command],
+                follows: None,
+            };
             let (seems, is) = (entry_bytes(&entry), encode_entry(&entry).len());
             assert!(seems >= is, "seems {seems}, is {is}: {:?}", entry.commands);
             assert!(seems <= 3 * is + 128, "seems {seems}, is {is}: {:?}", entry.commands);

@@ -42,8 +42,10 @@ pub trait SnapshotStore: Debug + Send + Sync {
     /// The newest snapshot; with `below`, the newest of an LSN below that one.
     async fn newest(&self, below: Option<Lsn>) -> Result<Option<(Lsn, Vec<u8>)>, SnapshotStoreError>;
 
-    /// Forgets every snapshot of an LSN below `lsn`.
-    async fn delete_before(&self, lsn: Lsn) -> Result<(), SnapshotStoreError>;
+    /// Forgets the snapshots of an LSN below `lsn`, but for those that are kept for longer (see
+    /// [`MetadataOptions::restore_window_ms`]). Tells the oldest that is kept, at most `lsn`: from there on entries of the
+    /// journal may be of use.
+    async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError>;
 }
 
 /// The state at the journal's end.
@@ -62,8 +64,8 @@ pub(crate) async fn load(
     snapshots: &dyn SnapshotStore,
     metrics: &JournalMetrics,
 ) -> Result<Loaded, StartError> {
-    let (first, head) = (journal.first().await?, journal.head().await?);
-    let (mut state, base) = newest_readable(first, head, snapshots, metrics).await?;
+    let first = journal.first().await?;
+    let (mut state, base, head) = newest_readable(first, journal, snapshots, metrics).await?;
     let growth = Growth::default();
     while state.applied() < head {
         let entries = journal.read(state.applied(), READ_ENTRIES).await?;
@@ -80,16 +82,25 @@ pub(crate) async fn load(
 }
 
 /// The newest snapshot that can be read and that the journal continues. With none at all, the journal itself must be whole.
+/// Tells its LSN and the head of the journal.
 async fn newest_readable(
     first: Lsn,
-    head: Lsn,
+    journal: &dyn Journal,
     snapshots: &dyn SnapshotStore,
     metrics: &JournalMetrics,
-) -> Result<(State, Lsn), StartError> {
+) -> Result<(State, Lsn, Lsn), StartError> {
     let mut below = None;
     let mut tried = Vec::new();
+    let mut head = None;
     while tried.len() < DAMAGED_MAX {
         let Some((lsn, bytes)) = snapshots.newest(below).await? else { break };
+        if head.is_none() {
+            journal.reached(lsn); // the newest snapshot, whether it can be read or not, was taken of what was in the journal
+        }
+        let head = match head {
+            Some(head) => head,
+            None => *head.insert(journal.head().await?),
+        };
         if lsn > head {
             return Err(StartError::JournalBehind { head, snapshot: lsn });
         }
@@ -101,7 +112,7 @@ async fn newest_readable(
             Ok(state) if state.applied() == lsn => {
                 metrics.snapshot_lsn.set(lsn.0);
                 metrics.snapshot_bytes.set(bytes.len() as u64);
-                return Ok((state, lsn));
+                return Ok((state, lsn, head));
             }
             Ok(state) => tried.push(format!("snapshot {lsn} is of entry {}", state.applied())),
             Err(error) => tried.push(format!("snapshot {lsn}: {error}")),
@@ -112,7 +123,11 @@ async fn newest_readable(
         tracing::warn!(%problem, "a snapshot was passed over");
     }
     if first.0 <= 1 {
-        return Ok((State::default(), Lsn(0)));
+        let head = match head {
+            Some(head) => head,
+            None => journal.head().await?,
+        };
+        return Ok((State::default(), Lsn(0), head));
     }
     let tried = if tried.is_empty() { "there is none".into() } else { tried.join("; ") };
     Err(StartError::SnapshotMissing { first, tried })
@@ -170,8 +185,10 @@ impl Snapshotter {
         tracing::info!(%lsn, bytes = size, "snapshot written");
         let previous = std::mem::replace(&mut *last, lsn);
         if previous.0 > 0 {
-            self.journal.trim(Lsn(previous.0 + 1)).await?;
-            self.snapshots.delete_before(previous).await?;
+            let oldest = self.snapshots.delete_before(previous).await?;
+            // A journal in the bucket is its own archive; of any other there is a copy.
+            let kept = if self.journal.carrier().is_some() { oldest } else { previous };
+            self.journal.trim(Lsn(kept.0 + 1)).await?;
         }
         Ok(())
     }
@@ -215,9 +232,9 @@ impl SnapshotStore for MemorySnapshots {
         Ok(self.kept().range(..below).next_back().map(|(lsn, bytes)| (*lsn, bytes.clone())))
     }
 
-    async fn delete_before(&self, lsn: Lsn) -> Result<(), SnapshotStoreError> {
+    async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError> {
         self.kept().retain(|kept, _| *kept >= lsn);
-        Ok(())
+        Ok(lsn)
     }
 }
 

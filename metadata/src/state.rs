@@ -74,7 +74,8 @@ impl State {
     /// `lsn` must be the one after [`State::applied`]: anything else is a bug of the caller (checked in debug builds), since
     /// a skipped entry makes this state differ from every other gateway's for ever.
     ///
-    /// An entry of a fenced or unknown session, and a repeated one, move nothing but [`State::applied`] (L4, L6).
+    /// An entry of a fenced or unknown session, a repeated one, and one that does not stand behind the entry it follows, move
+    /// nothing but [`State::applied`] (L4, L6, L8).
     pub fn apply(&mut self, lsn: Lsn, entry: &Entry) -> Applied {
         debug_assert_eq!(lsn.0, self.applied.0 + 1, "entries are applied in order, without a gap");
         self.applied = lsn;
@@ -83,7 +84,14 @@ impl State {
         }
         let opens = matches!(entry.commands.first(), Some(Command::OpenSession(_)));
         match self.sessions.standing(entry.session) {
-            Standing::Live => self.sessions.renew(entry.session, lsn, entry.sequence),
+            Standing::Live => {
+                let last_lsn = self.sessions.get(entry.session).map(|session| session.last_lsn);
+                if entry.follows.is_some_and(|follows| Some(follows) != last_lsn) {
+                    let outcomes = vec![Outcome::Refused(Refusal::Displaced); entry.commands.len()];
+                    return Applied { outcomes, ..Applied::default() };
+                }
+                self.sessions.renew(entry.session, lsn, entry.sequence);
+            }
             Standing::Unknown if opens => {}
             Standing::Unknown | Standing::Expired => {
                 let outcomes = vec![Outcome::Refused(Refusal::SessionFenced); entry.commands.len()];
@@ -243,7 +251,7 @@ impl State {
             Command::SetTopicConfigs { topic, changes } => done(self.topics.set_configs(*topic, changes)),
             Command::AllocateProducerIds { count } => self.allocate_producer_ids(*count),
             Command::CommitSegment(commit) => {
-                commit_segment(commit, session, &mut self.topics, &mut self.objects, now_ms, changed)
+                commit_segment(commit, session, lsn, &mut self.topics, &mut self.objects, now_ms, changed)
             }
             Command::AdvanceLogStart { starts } => self.advance_log_starts(starts, changed),
             Command::ForgetObjects { objects } => done(self.objects.forget(objects)),

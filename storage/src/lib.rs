@@ -6,6 +6,7 @@ pub mod blob;
 pub mod cache;
 pub mod codec;
 pub mod cost;
+pub mod entries;
 pub mod error;
 pub mod metrics;
 pub mod options;

@@ -1,6 +1,6 @@
 //! A gateway's bytes' side for tests: writer, reader and upkeep over a store that follows a script and a journal in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,15 +12,19 @@ use metadata::clock::ManualClock;
 use metadata::command::{BatchOutcome, Command, CreateTopic, Outcome};
 use metadata::handle::{Metadata, MetadataParts};
 use metadata::journal::memory::MemoryJournal;
+use metadata::journal::object::ObjectJournal;
 use metadata::model::batch::{BatchIter, BatchView};
+use metadata::model::extent::ObjectId;
 use metadata::model::ids::{TopicId, TopicPartition};
 use metadata::model::offset::Offset;
 use metadata::snapshot::MemorySnapshots;
 
 use crate::blob::lanes::{Lane, LanePermits, LanesOptions, ReadLanes};
 use crate::blob::memory::MemoryStore;
+use crate::blob::retry::{Retry, RetryOptions};
 use crate::blob::{BlobError, BlobStore, ObjectMeta, Payload};
 use crate::cache::tail::TailCache;
+use crate::entries::BlobEntries;
 use crate::error::WriteError;
 use crate::metrics::StorageMetrics;
 use crate::options::{ProfileNumbers, ReaderOptions, UpkeepOptions, WriterOptions};
@@ -63,6 +67,8 @@ pub struct Script {
     pub get_delay: Duration,
     /// Faults of the next PUTs.
     pub puts: VecDeque<PutFault>,
+    /// Keys whose PUTs are not done, and told so.
+    pub refused_keys: BTreeSet<String>,
     /// Faults of the next GETs.
     pub gets: VecDeque<GetFault>,
     /// How many of the next deletes fail.
@@ -86,6 +92,11 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Another way to the same bucket, with a script of its own.
+    pub fn beside(&self) -> Self {
+        Self { store: self.store.clone(), script: Mutex::default() }
+    }
+
     /// The script, to be changed.
     pub fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap()
@@ -97,19 +108,13 @@ impl Stage {
         }
     }
 
-    fn done<T>(&self, result: T) -> T {
-        self.script().gets_now.0 -= 1;
-        result
-    }
-}
-
-#[async_trait]
-impl BlobStore for Stage {
-    async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
+    /// A PUT as the script says, create-only or not.
+    async fn scripted(&self, key: &str, payload: Payload, is_new: bool) -> Result<(), BlobError> {
         let (delay, fault) = {
             let mut script = self.script();
             script.put_count += 1;
-            (script.put_delay, script.puts.pop_front())
+            let is_refused = script.refused_keys.contains(key);
+            (script.put_delay, if is_refused { Some(PutFault::Refused) } else { script.puts.pop_front() })
         };
         self.unless_away().await;
         let lost = || BlobError::Unknown("the answer was lost".into());
@@ -121,22 +126,41 @@ impl BlobStore for Stage {
                 return Err(BlobError::Unavailable("503".into()));
             }
             Some(PutFault::AnswerLost) => {
-                self.store.put(key, payload).await?;
+                keep(self.store.clone(), key.to_owned(), payload, is_new).await?;
                 return Err(lost());
             }
             Some(PutFault::Late(after)) => {
-                let (store, key) = (self.store.clone(), key.to_owned());
+                let put = keep(self.store.clone(), key.to_owned(), payload, is_new);
                 tokio::spawn(async move {
                     tokio::time::sleep(after).await;
-                    store.put(&key, payload).await
+                    put.await
                 });
                 return Err(lost());
             }
         }
-        self.store.put(key, payload).await
+        keep(self.store.clone(), key.to_owned(), payload, is_new).await
+    }
+
+    fn done<T>(&self, result: T) -> T {
+        self.script().gets_now.0 -= 1;
+        result
+    }
+}
+
+async fn keep(store: MemoryStore, key: String, payload: Payload, is_new: bool) -> Result<(), BlobError> {
+    if is_new { store.put_new(&key, payload).await } else { store.put(&key, payload).await }
+}
+
+#[async_trait]
+impl BlobStore for Stage {
+    async fn put(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
+        self.scripted(key, payload, false).await
     }
 
     async fn put_new(&self, key: &str, payload: Payload) -> Result<(), BlobError> {
+        if key.starts_with(ObjectId::JOURNAL_PREFIX) {
+            return self.scripted(key, payload, true).await;
+        }
         self.store.put_new(key, payload).await
     }
 
@@ -195,8 +219,14 @@ impl BlobStore for Stage {
 pub struct World {
     /// The bucket.
     pub stage: Arc<Stage>,
-    /// The journal.
+    /// The journal, unless it lies in the bucket.
     pub journal: Arc<MemoryJournal>,
+    /// Whether it does.
+    pub is_in_bucket: bool,
+    /// Snapshots, of all gateways one after the other, where the journal lies in the bucket.
+    pub snapshots: Arc<MemorySnapshots>,
+    /// After so many entries a snapshot is due, if not as many as usual.
+    pub snapshot_entries: Option<u64>,
 }
 
 /// One gateway.
@@ -222,6 +252,11 @@ impl Bed {
     /// A gateway in a world of its own.
     pub async fn with(options: WriterOptions) -> Self {
         World::default().gateway(1, options).await
+    }
+
+    /// A gateway in a world of its own, whose journal lies in the bucket.
+    pub async fn carrying(options: WriterOptions) -> Self {
+        World { is_in_bucket: true, ..World::default() }.gateway(1, options).await
     }
 
     /// Makes a topic and waits until it is known here.
@@ -309,11 +344,23 @@ impl World {
         ReadLanes { tail: lane(options.hot), catch_up: lane(options.cold) }
     }
 
+    /// What the metadata of a gateway is made of. A journal in the bucket is of one gateway: it fences all before it.
+    pub async fn metadata_parts(&self, node: i32) -> MetadataParts {
+        if !self.is_in_bucket {
+            let snapshots = Arc::new(MemorySnapshots::default());
+            return MetadataParts::for_tests(node, Arc::clone(&self.journal) as _, snapshots);
+        }
+        let retried = Retry::new(Arc::clone(&self.stage) as _, RetryOptions::default());
+        let journal = ObjectJournal::open(Arc::new(BlobEntries::new(Arc::new(retried)))).await.unwrap();
+        let mut parts = MetadataParts::for_tests(node, Arc::new(journal), Arc::clone(&self.snapshots) as _);
+        parts.session.fence_others = true;
+        parts.options.snapshot_entries = self.snapshot_entries.unwrap_or(parts.options.snapshot_entries);
+        parts
+    }
+
     /// A gateway of this world.
     pub async fn gateway(&self, node: i32, options: WriterOptions) -> Bed {
-        let snapshots = Arc::new(MemorySnapshots::default());
-        let parts = MetadataParts::for_tests(node, Arc::clone(&self.journal) as _, snapshots);
-        let metadata = Metadata::start(parts).await.unwrap();
+        let metadata = Metadata::start(self.metadata_parts(node).await).await.unwrap();
         let metrics = StorageMetrics::unregistered();
         let tail = Arc::new(TailCache::new(ReaderOptions::default().tail_bytes, metrics.tail.clone()));
         let clock = Arc::new(ManualClock::at(NOW_MS));

@@ -125,6 +125,8 @@ struct Keeper {
     merge_target: AtomicU64,
     /// Held by whoever swaps extents: a merge and a compaction of one log would undo each other's work.
     rewriting: tokio::sync::Mutex<()>,
+    /// The same for the journal's objects, where they lie in the bucket.
+    journal_listed_until: tokio::sync::Mutex<Option<String>>,
 }
 
 impl Upkeep {
@@ -134,6 +136,7 @@ impl Upkeep {
         let keeper = Arc::new(Keeper {
             dead_since: Mutex::default(),
             listed_until: tokio::sync::Mutex::default(),
+            journal_listed_until: tokio::sync::Mutex::default(),
             sources: Sources::new(tail, metrics, parts.options.merge.bytes_per_second),
             set_aside: Mutex::default(),
             merge_target: parts.options.merge.target_bytes.min(TARGET_MAX_BYTES).into(),

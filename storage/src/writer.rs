@@ -9,8 +9,10 @@
 //! Batches of one partition get their offsets in the order in which they were submitted, whatever order the PUTs complete
 //! in (L8): one task journals the commits in the order of the cuts. A request is answered once, after its object is durable
 //! and its commit applied (L1), or with a definite error after which nothing of it will ever be visible (L3).
-
+//!
+//! Where the journal lies in the bucket too, commit and segment travel in one object (`carry`), and an ack costs one PUT.
 pub mod budget;
+mod carry;
 pub mod cut;
 mod flush;
 mod gaps;
@@ -134,7 +136,10 @@ impl Writer {
             tasks: TaskTracker::new(),
             parts,
         });
-        flush::start(&desk);
+        match desk.parts.metadata.carries() {
+            true => carry::start(&desk),
+            false => flush::start(&desk),
+        }
         Self { desk }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,7 @@ pub(super) struct Backend {
     bucket: String,
     objects: Arc<Mutex<BTreeMap<String, Stored>>>,
     pub(super) uploads: Uploads,
+    is_careless: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,11 +56,16 @@ impl Stored {
 
 impl Backend {
     pub(super) fn new(bucket: String) -> Self {
-        Self { bucket, objects: Arc::default(), uploads: Uploads::default() }
+        Self { bucket, objects: Arc::default(), uploads: Uploads::default(), is_careless: Arc::default() }
     }
 
     pub(super) fn contents(&self) -> BTreeMap<String, Bytes> {
         self.lock().iter().map(|(key, object)| (key.clone(), object.bytes.clone())).collect()
+    }
+
+    /// From now on conditions are ignored, as by a store that does not know them.
+    pub(super) fn ignore_conditions(&self) {
+        self.is_careless.store(true, Ordering::Relaxed);
     }
 
     /// Puts an object there, or takes it away, behind everybody's back.
@@ -106,7 +113,8 @@ impl S3 for Backend {
         }
         let e_tag = Some(stored.etag());
         let mut objects = self.lock();
-        if if_none_match.is_some() && objects.contains_key(&key) {
+        let is_conditional = if_none_match.is_some() && !self.is_careless.load(Ordering::Relaxed);
+        if is_conditional && objects.contains_key(&key) {
             return Err(s3_error!(PreconditionFailed, "{key} exists"));
         }
         objects.insert(key, stored);

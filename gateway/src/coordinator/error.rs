@@ -92,6 +92,7 @@ impl GroupError {
             Refusal::GroupNotEmpty => Self::NonEmptyGroup,
             Refusal::UnknownTopic | Refusal::UnknownPartition => Self::UnknownTopicOrPartition,
             Refusal::SessionAlive
+            | Refusal::Displaced
             | Refusal::TopicExists
             | Refusal::TopicCollides
             | Refusal::InvalidPartitions

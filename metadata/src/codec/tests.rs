@@ -135,7 +135,9 @@ fn entry() -> impl Strategy<Value = Entry> {
         group_command(),
         other_command()
     ];
-    (any::<(u64, u64, i64)>(), vec(command, 0..6)).prop_map(|((session, sequence, time_ms), commands)| Entry {
+    let fields = (any::<(u64, u64, i64)>(), vec(command, 0..6), any::<Option<u64>>());
+    fields.prop_map(|((session, sequence, time_ms), commands, follows)| Entry {
+        follows: follows.map(Lsn),
         session: SessionId(session),
         sequence,
         time_ms,
@@ -190,11 +192,11 @@ proptest! {
 #[test]
 fn a_newer_version_is_refused_clearly() {
     let mut bytes = encode_entry(&golden::entry());
-    bytes[0] = 2;
+    bytes[0] = 3;
     let error = decode_entry(&bytes).unwrap_err();
-    assert_eq!(error, CodecError::Newer { what: "journal entry", found: 2, known: 1 });
+    assert_eq!(error, CodecError::Newer { what: "journal entry", found: 3, known: 2 });
     assert_eq!(error.class(), ErrorClass::Rejected);
-    assert_eq!(error.to_string(), "journal entry has format version 2, this build knows up to 1: upgrade it");
+    assert_eq!(error.to_string(), "journal entry has format version 3, this build knows up to 2: upgrade it");
 }
 
 #[test]
@@ -220,5 +222,8 @@ fn d1_the_bytes_of_a_swap_are_pinned() {
 #[test]
 fn d1_the_bytes_of_an_entry_are_pinned() {
     golden::check("entry_v1.hex", &encode_entry(&golden::entry()));
+    let follower = Entry { follows: Some(Lsn(300)), sequence: 2, ..golden::entry() };
+    golden::check("entry_v2.hex", &encode_entry(&follower));
+    assert_eq!(decode_entry(&golden::read("entry_v2.hex")), Ok(follower));
     assert_eq!(decode_entry(&golden::read("entry_v1.hex")), Ok(golden::entry()));
 }

@@ -15,6 +15,8 @@ pub(super) struct Entry {
     pub(super) time_ms: i64,
     #[prost(message, repeated, tag = "4")]
     pub(super) commands: Vec<Command>,
+    #[prost(uint64, optional, tag = "5")]
+    pub(super) follows: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

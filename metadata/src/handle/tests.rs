@@ -358,6 +358,7 @@ async fn a_fence_answers_everyone_who_waits() {
         session: SessionId(5),
         sequence: 1,
         time_ms: 0,
+        follows: None,
         commands: vec![Command::OpenSession(OpenSession {
             fence_others: true,
             ..MetadataParts::for_tests(2, Arc::clone(&journal) as _, Arc::new(MemorySnapshots::default())).session

@@ -49,7 +49,7 @@ fn entry_of(session: SessionId, sequence: u64, bytes: usize) -> Entry {
         record: vec![filled; bytes],
     };
     let commands = vec![Command::SaveGroup(save), Command::AllocateProducerIds { count: 5 }];
-    Entry { session, sequence, time_ms: 1_700_000_000_000, commands }
+    Entry { session, sequence, time_ms: 1_700_000_000_000, commands, follows: None }
 }
 
 async fn append_many(journal: &dyn Journal, count: u64) {

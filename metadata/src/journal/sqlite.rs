@@ -123,6 +123,14 @@ impl SqliteJournal {
         Ok(Self { requests: Some(requests), known, thread: Some(thread) })
     }
 
+    /// Makes a journal in `folder` that begins with this entry at this position, the journal before it being lost. Refused
+    /// where there is one with entries. Blocks for as long as the disk takes.
+    pub fn begin_at(folder: &Path, lsn: Lsn, entry: &Entry) -> Result<(), OpenError> {
+        let problem = |reason: String| OpenError::Io { path: folder.join(FILE_NAME), reason };
+        let mut file = JournalFile::open(folder)?;
+        file.begin_at(lsn, encode_entry(entry)).map_err(|error| problem(error.to_string()))
+    }
+
     /// Puts a request to the thread; `None` if the thread is gone.
     async fn ask(&self, request: Request) -> Option<()> {
         self.requests.as_ref()?.send(request).await.ok()

@@ -40,6 +40,9 @@ number!(
 pub struct SessionId(pub u64);
 
 impl SessionId {
+    /// No session at all: no life has it, nothing it says takes effect.
+    pub const NONE: Self = Self(0);
+
     /// A session id never seen before.
     pub fn random() -> Self {
         Self(Uuid::new_v4().as_u64_pair().0)

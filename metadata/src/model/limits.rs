@@ -10,6 +10,8 @@ pub const TOPICS_MAX: usize = 100_000;
 pub const PRODUCER_WINDOW_BATCHES: usize = 5;
 /// Most producers remembered per partition; past it the least recently active is forgotten.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
+/// Most entries on their way to a journal in a bucket at once; past it commands wait.
+pub const ENTRIES_UNDER_WAY_MAX: usize = 64;
 /// Commands that may wait for the journal at once; past it submitters wait.
 pub const JOURNAL_QUEUE_COMMANDS: usize = 4_096;
 /// Most commands of one journal entry.

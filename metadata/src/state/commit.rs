@@ -8,19 +8,20 @@ use super::producers::Verdict;
 use super::topics::Topics;
 use crate::command::{BatchOutcome, CommitSegment, Outcome, PartitionCommit, Refusal};
 use crate::model::batch::BatchSummary;
-use crate::model::ids::{SessionId, TopicPartition};
+use crate::model::ids::{Lsn, SessionId, TopicPartition};
 use crate::model::limits::OBJECT_BYTES_MAX;
 
 /// Decides every batch of the segment, in order. Pushes the partitions whose end moved to `changed`.
 pub(super) fn commit_segment(
     commit: &CommitSegment,
     session: SessionId,
+    lsn: Lsn,
     topics: &mut Topics,
     objects: &mut ObjectLedger,
     now_ms: i64,
     changed: &mut Vec<TopicPartition>,
 ) -> Outcome {
-    if let Err(refusal) = check(commit, session) {
+    if let Err(refusal) = check(commit, session, lsn) {
         return Outcome::Refused(refusal);
     }
     let object = match objects.insert(commit.object, commit.object_bytes, now_ms) {
@@ -43,9 +44,14 @@ pub(super) fn commit_segment(
 }
 
 /// An object is committed by the session that wrote it: once that session is fenced, no commit of its objects can succeed any
-/// more, which is what lets an uncommitted object of a fenced session be deleted (G1).
-fn check(commit: &CommitSegment, session: SessionId) -> Result<(), Refusal> {
-    if commit.object.session != session {
+/// more, which is what lets an uncommitted object of a fenced session be deleted (G1). An object of the journal is committed by
+/// the entry it carries, at its own position, or never.
+fn check(commit: &CommitSegment, session: SessionId, lsn: Lsn) -> Result<(), Refusal> {
+    let is_own = match commit.object.position() {
+        Some(position) => position == lsn,
+        None => commit.object.session == session,
+    };
+    if !is_own {
         return Err(Refusal::Malformed);
     }
     if commit.object_bytes > OBJECT_BYTES_MAX {

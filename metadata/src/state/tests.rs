@@ -32,7 +32,7 @@ impl Bed {
     fn entry(&mut self, session: SessionId, time_ms: i64, commands: Vec<Command>) -> Entry {
         let sequence = self.sequences.entry(session).or_default();
         *sequence += 1;
-        Entry { session, sequence: *sequence, time_ms, commands }
+        Entry { session, sequence: *sequence, time_ms, commands, follows: None }
     }
 
     fn apply(&mut self, entry: &Entry) -> Applied {

@@ -51,6 +51,18 @@ impl SegmentBuilder {
         self.batches
     }
 
+    /// Where each partition's batches will lie, in the order of the commit.
+    pub fn layout(&self) -> Vec<PartitionCommit> {
+        let mut position = HEADER_LEN as u64;
+        let place = |(partition, batches): (&TopicPartition, &Vec<(Bytes, BatchSummary)>)| {
+            let batches: Vec<BatchSummary> = batches.iter().map(|(_, summary)| *summary).collect();
+            let part = PartitionCommit { partition: *partition, position, batches };
+            position += part.batches.iter().map(|batch| u64::from(batch.length)).sum::<u64>();
+            part
+        };
+        self.runs.iter().map(place).collect()
+    }
+
     /// Lays the runs out, checksums them and writes the footer. `None` past
     /// [`SEGMENT_MAX_BYTES`](super::format::SEGMENT_MAX_BYTES).
     pub fn finish(

@@ -9,11 +9,15 @@
 //! The last two are checked against the state behind a read barrier that is asked for *after* the object was seen. Objects of
 //! sessions this journal has never heard of are left alone: they may belong to another installation, or to a journal that was
 //! lost. Age alone decides nothing (G1).
+//!
+//! Where the journal lies in the bucket, its objects hold entries and segments both. One goes only when the journal no longer
+//! keeps its entry *and* nothing refers to its segment; then the state knows all that will ever be known of it.
 
 use std::collections::HashSet;
 
 use metadata::command::{Command, Outcome};
 use metadata::model::extent::ObjectId;
+use metadata::model::ids::Lsn;
 use metadata::state::sessions::Standing;
 use tokio::time::Instant;
 
@@ -27,7 +31,7 @@ const LIST_PAGE: usize = 1_000;
 impl Keeper {
     /// Deletes what the ledger knows as dead and what this session's failed uploads left behind.
     pub(super) async fn sweep(&self) -> Result<(), UpkeepError> {
-        let dead = self.dead_past_grace();
+        let dead = self.dead_past_grace(self.parts.metadata.journal_first().await?);
         for chunk in dead.chunks(DELETES_PER_REQUEST) {
             let deleted = self.delete(chunk).await?;
             if deleted.is_empty() {
@@ -43,12 +47,14 @@ impl Keeper {
         self.sweep_leftovers().await
     }
 
-    /// The objects whose grace is over, the longest dead first.
-    fn dead_past_grace(&self) -> Vec<ObjectId> {
+    /// The objects whose grace is over, the longest dead first; without those whose entries the journal keeps.
+    fn dead_past_grace(&self, first: Lsn) -> Vec<ObjectId> {
         let options = &self.parts.options;
         let (dead, known): (Vec<ObjectId>, usize) = self.parts.metadata.read(|state| {
             let ledger = state.objects();
-            (ledger.dead().take(options.deletes_per_pass).map(|object| object.id).collect(), ledger.dead().count())
+            let is_kept = |id: &ObjectId| id.position().is_some_and(|position| position >= first);
+            let dead = ledger.dead().map(|object| object.id).filter(|id| !is_kept(id));
+            (dead.take(options.deletes_per_pass).collect(), ledger.dead().count())
         });
         self.parts.metrics.dead.set(known as i64);
         let now = Instant::now();
@@ -118,6 +124,38 @@ impl Keeper {
             }
         }
         self.parts.metrics.foreign.set(foreign as i64);
+        drop(listed_until);
+        self.sweep_journal().await
+    }
+
+    /// Deletes the objects of entries that the journal no longer keeps, but for those with a committed segment: the ledger has
+    /// those. What is of an entry was applied long ago, so nothing can come to refer to it.
+    async fn sweep_journal(&self) -> Result<(), UpkeepError> {
+        if !self.parts.metadata.carries() {
+            return Ok(());
+        }
+        let options = &self.parts.options;
+        let first = self.parts.metadata.journal_first().await?;
+        let mut listed_until = self.journal_listed_until.lock().await;
+        let (mut listed, mut doomed_so_far) = (0, 0);
+        while listed < options.listed_per_pass && doomed_so_far < options.deletes_per_pass {
+            let page = self.parts.blobs.list(ObjectId::JOURNAL_PREFIX, listed_until.as_deref(), LIST_PAGE).await?;
+            listed += page.len();
+            self.parts.metrics.listed.inc_by(page.len() as u64);
+            let objects = page.iter().filter_map(|meta| ObjectId::from_key(&meta.key));
+            let past: Vec<ObjectId> = objects.filter(|id| id.position().is_some_and(|at| at < first)).collect();
+            let doomed = self.parts.metadata.read(|state| {
+                let is_past = |id: &ObjectId| id.position().is_some_and(|at| at <= state.applied());
+                past.iter().copied().filter(|id| is_past(id) && state.objects().get(*id).is_none()).collect::<Vec<_>>()
+            });
+            doomed_so_far += doomed.len();
+            self.delete(&doomed).await?; // what could not be deleted is found by the next round
+            *listed_until = page.last().map(|meta| meta.key.clone());
+            if page.len() < LIST_PAGE || past.len() < page.len() {
+                *listed_until = None;
+                break;
+            }
+        }
         Ok(())
     }
 

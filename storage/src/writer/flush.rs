@@ -28,7 +28,7 @@ use crate::segment::builder::SegmentBuilder;
 /// Time that an upload gets in any case, however long its batches waited for it.
 const UPLOAD_MIN: Duration = Duration::from_secs(4);
 /// How long a commit may take after the deadline of its upload, before its outcome counts as unknown.
-const COMMIT_MAX: Duration = Duration::from_secs(5);
+pub(super) const COMMIT_MAX: Duration = Duration::from_secs(5);
 
 /// Segments under way, from their cut to their answers.
 #[derive(Debug, Default)]
@@ -63,6 +63,15 @@ impl Flights {
             self.answered = Some(Answered { at: now, outstanding: under_way + open });
         }
     }
+}
+
+/// A cut segment before anything was done with it.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) flight: u64,
+    pub(super) builder: SegmentBuilder,
+    pub(super) requests: Vec<Waiting>,
+    pub(super) deadline: Instant,
 }
 
 /// A cut segment on its way.
@@ -109,7 +118,7 @@ pub(super) fn start(desk: &Arc<Desk>) {
     let room = desk.parts.options.uploads_max.max(1);
     let (cut, to_commit) = mpsc::channel(room);
     let (committed, to_answer) = mpsc::channel(room);
-    desk.tasks.spawn(cut_segments(Arc::clone(desk), cut));
+    desk.tasks.spawn(cut_segments(Arc::clone(desk), cut, Desk::begin_upload));
     desk.tasks.spawn(commit_segments(Arc::clone(desk), to_commit, committed));
     desk.tasks.spawn(answer_requests(Arc::clone(desk), to_answer));
 }
@@ -121,14 +130,15 @@ enum Step {
     End,
 }
 
-async fn cut_segments(desk: Arc<Desk>, cut: mpsc::Sender<UnderWay>) {
+/// Cuts segments and hands each, once `start` has put it on its way, to the next task.
+pub(super) async fn cut_segments<T>(desk: Arc<Desk>, cut: mpsc::Sender<T>, start: impl Fn(&Arc<Desk>, Begun) -> T) {
     loop {
         let step = desk.books().step(&desk, Instant::now());
         match step {
             Step::Cut(segment, reason) => {
-                let under_way = desk.begin_upload(segment, reason);
-                if cut.send(under_way).await.is_err() {
-                    return; // the committing task is gone, and with it everyone who waited
+                let started = start(&desk, desk.begin(segment, reason));
+                if cut.send(started).await.is_err() {
+                    return; // the task behind this one is gone, and with it everyone who waited
                 }
             }
             Step::Until(at) => {
@@ -181,10 +191,9 @@ impl Books {
 }
 
 impl Desk {
-    fn begin_upload(self: &Arc<Self>, segment: OpenSegment, reason: CutReason) -> UnderWay {
+    fn begin(&self, segment: OpenSegment, reason: CutReason) -> Begun {
         let OpenSegment { builder, requests, since, .. } = segment;
         let now = Instant::now();
-        let object = self.new_object();
         let deadline = (since + self.parts.options.deadline).max(now + UPLOAD_MIN);
         let metrics = &self.parts.metrics;
         metrics.cuts.get_or_create(&CutLabel { reason: reason.name() }).inc();
@@ -193,6 +202,12 @@ impl Desk {
         metrics.segment_requests.observe(requests.len() as f64);
         metrics.in_flight.inc();
         let flight = self.books().flights.begin(requests.len(), now);
+        Begun { flight, builder, requests, deadline }
+    }
+
+    fn begin_upload(self: &Arc<Self>, begun: Begun) -> UnderWay {
+        let Begun { flight, builder, requests, deadline } = begun;
+        let object = self.new_object();
         let upload = self.tasks.spawn(Arc::clone(self).upload(builder, object, deadline));
         UnderWay { flight, object, requests, upload, commit_by: deadline + COMMIT_MAX }
     }
@@ -238,7 +253,7 @@ impl Desk {
     }
 
     /// Answers all requests of a segment alike and lets the next cut happen.
-    fn fail(&self, flight: u64, requests: Vec<Waiting>, error: &WriteError) {
+    pub(super) fn fail(&self, flight: u64, requests: Vec<Waiting>, error: &WriteError) {
         let unknown = error.class() == ErrorClass::Unknown;
         self.land(flight, requests.len(), if unknown { "unknown" } else { "failed" });
         requests.into_iter().for_each(|request| request.answer(Err(error.clone())));
@@ -246,7 +261,7 @@ impl Desk {
     }
 
     /// Takes the segment off the books; its requests are answered next, so that their echo is counted from here.
-    fn land(&self, flight: u64, requests: usize, answer: &'static str) {
+    pub(super) fn land(&self, flight: u64, requests: usize, answer: &'static str) {
         let metrics = &self.parts.metrics;
         metrics.in_flight.dec();
         metrics.answers.get_or_create(&AnswerLabel { answer }).inc_by(requests as u64);
@@ -335,7 +350,7 @@ async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committi
 }
 
 /// The outcome of each batch, or the one error of them all. Batches that were held back count as out of order.
-fn decided(
+pub(super) fn decided(
     outcome: Result<Outcome, SubmitError>,
     partitions: &[PartitionCommit],
     held: Option<&[Vec<bool>]>,
@@ -367,7 +382,7 @@ fn decided(
     Ok(outcomes)
 }
 
-fn find(
+pub(super) fn find(
     partitions: &[PartitionCommit],
     outcomes: &[Vec<BatchOutcome>],
     partition: &TopicPartition,
@@ -381,7 +396,7 @@ fn find(
 
 impl Desk {
     /// Puts what was appended in place for readers.
-    fn settle(&self, object: ObjectId, partitions: &[PartitionCommit], outcomes: &[Vec<BatchOutcome>]) {
+    pub(super) fn settle(&self, object: ObjectId, partitions: &[PartitionCommit], outcomes: &[Vec<BatchOutcome>]) {
         let mut extents = Vec::with_capacity(partitions.len());
         self.parts.metadata.read(|state| {
             for (part, decided) in partitions.iter().zip(outcomes) {

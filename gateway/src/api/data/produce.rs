@@ -263,6 +263,7 @@ fn refusal_code(why: Refusal) -> ErrorCode {
         Refusal::InvalidTxnState => ErrorCode::InvalidTxnState,
         // Nothing of the batch is visible and the client may try again.
         Refusal::SessionFenced
+        | Refusal::Displaced
         | Refusal::SessionAlive
         | Refusal::TopicExists
         | Refusal::TopicCollides

@@ -54,6 +54,15 @@ impl JournalFile {
         Ok(Self { connection, first, head, is_head_uncertain: false })
     }
 
+    /// Puts the first entry of an empty file at a position of its own.
+    pub(super) fn begin_at(&mut self, lsn: Lsn, entry: Vec<u8>) -> Result<(), AppendError> {
+        if self.head != 0 {
+            return Err(AppendError::KnownNotWritten("there is a journal already".into()));
+        }
+        (self.first, self.head) = (lsn.0, lsn.0 - 1);
+        self.append(&[entry]).map(drop)
+    }
+
     pub(super) fn head(&self) -> Lsn {
         Lsn(self.head)
     }

@@ -63,7 +63,7 @@ impl Bed {
     }
 
     fn submit(&mut self, commit: &CommitSegment) -> Outcome {
-        commit_segment(commit, SESSION, &mut self.topics, &mut self.objects, 50, &mut self.changed)
+        commit_segment(commit, SESSION, Lsn(7), &mut self.topics, &mut self.objects, 50, &mut self.changed)
     }
 
     fn extents(&self, tp: TopicPartition) -> Vec<(i64, i64, u64, u32)> {

@@ -202,7 +202,7 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
             let commands = vec![open(session), create(session.unsigned_abs().into(), name, 2)];
             let session = SessionId(session.unsigned_abs().into());
             sequences.insert(session, 1);
-            entries.push(Entry { session, sequence: 1, time_ms, commands });
+            entries.push(Entry { session, sequence: 1, time_ms, commands, follows: None });
             state.apply(Lsn(state.applied().0 + 1), &entries[entries.len() - 1]);
         }
         for (session, repeats, passed_ms, mut commands) in steps {
@@ -223,7 +223,7 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
                     part.batches.iter_mut().for_each(|batch| clients.stamp(part.partition, batch));
                 }
             }
-            entries.push(Entry { session, sequence: *sequence, time_ms, commands });
+            entries.push(Entry { session, sequence: *sequence, time_ms, commands, follows: None });
             state.apply(Lsn(state.applied().0 + 1), &entries[entries.len() - 1]);
         }
         entries

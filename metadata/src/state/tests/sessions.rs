@@ -26,7 +26,7 @@ fn l6_a_delayed_opening_does_not_revive_a_fenced_session() {
     let mut bed = Bed::new();
     bed.say_as(OTHER, open(2));
     bed.say_as(OTHER, Command::CloseSession);
-    let delayed = Entry { session: OTHER, sequence: 1, time_ms: 0, commands: vec![open(2)] };
+    let delayed = Entry { session: OTHER, sequence: 1, time_ms: 0, commands: vec![open(2)], follows: None };
     assert!(bed.apply(&delayed).repeated);
     assert_eq!(bed.say_as(OTHER, open(2)), refused(Refusal::SessionFenced));
     assert_eq!(bed.state.sessions().live_count(), 1);
@@ -107,4 +107,45 @@ fn expired_sessions_are_remembered_up_to_a_cap() {
     assert_eq!(sessions.standing(SessionId(u64::MAX)), Standing::Unknown);
     assert_eq!(sessions.standing(SessionId(u64::MAX - 1)), Standing::Expired);
     assert_eq!(sessions.live_count(), 1);
+}
+
+#[test]
+fn l8_what_stands_behind_a_lost_entry_is_without_effect() {
+    let mut bed = Bed::new();
+    let opened = bed.state.applied();
+    let mut first = bed.entry(MAIN, 0, vec![create(1, "first", 1)]);
+    first.follows = Some(opened);
+    assert_eq!(bed.apply(&first).outcomes, [Outcome::Done]);
+    let last = bed.state.applied();
+    let _lost = bed.entry(MAIN, 0, vec![create(2, "lost", 1)]);
+    let filler = Entry { session: SessionId::NONE, sequence: 0, time_ms: 9, commands: vec![], follows: None };
+    assert_eq!(bed.apply(&filler), Applied::default());
+    let before = bed.essence();
+    let mut behind = bed.entry(MAIN, 1_000, vec![create(3, "behind", 1), Command::CloseSession]);
+    behind.follows = Some(Lsn(last.0 + 1));
+    assert_eq!(bed.apply(&behind).outcomes, vec![refused(Refusal::Displaced); 2]);
+    let mut last_behind = bed.entry(MAIN, 1_000, vec![create(4, "last-behind", 1)]);
+    last_behind.follows = Some(bed.state.applied());
+    assert_eq!(bed.apply(&last_behind).outcomes, [refused(Refusal::Displaced)]);
+    assert_eq!(bed.essence(), before);
+    let again = bed.entry(MAIN, 0, vec![create(2, "lost", 1)]);
+    assert_eq!(bed.apply(&again).outcomes, [Outcome::Done], "a new row begins");
+    assert!(bed.apply(&behind).repeated, "and nothing of the old one comes back");
+}
+
+#[test]
+fn g1_a_segment_in_the_journal_is_committed_at_its_own_position_or_never() {
+    let mut bed = Bed::new();
+    bed.topic(1, "t");
+    let at = |lsn: u64| {
+        let mut commit = segment(SessionId::NONE, lsn, tp(1, 0), vec![plain(1)]);
+        if let Command::CommitSegment(commit) = &mut commit {
+            commit.object = ObjectId::at(Lsn(lsn));
+        }
+        commit
+    };
+    let next = bed.state.applied().0 + 1;
+    assert_eq!(bed.say(at(next + 5)), refused(Refusal::Malformed));
+    assert!(matches!(bed.say(at(next + 1)), Outcome::Segment(_)));
+    assert!(bed.state.objects().get(ObjectId::at(Lsn(next + 1))).is_some());
 }

@@ -23,7 +23,10 @@ fn rich() -> State {
         Command::AdvanceLogStart { starts: vec![(tp(2, 0), offset(4))] },
         commit_offset("store", None, tp(2, 0), 2),
     ];
-    state.apply(Lsn(2), &Entry { session: SessionId(4), sequence: 1, time_ms: 1_700_000_001_000, commands });
+    state.apply(
+        Lsn(2),
+        &Entry { session: SessionId(4), sequence: 1, time_ms: 1_700_000_001_000, commands, follows: None },
+    );
     state
 }
 
@@ -61,7 +64,7 @@ fn merged() -> State {
     let object = ObjectId { session: SessionId(4), counter: 70 };
     let swap = SwapExtents { object, object_bytes: 99, level: 2, partitions: vec![swap] };
     let commands = vec![Command::SwapExtents(swap)];
-    let entry = Entry { session: SessionId(4), sequence: 2, time_ms: 1_700_000_002_000, commands };
+    let entry = Entry { session: SessionId(4), sequence: 2, time_ms: 1_700_000_002_000, commands, follows: None };
     assert_eq!(state.apply(Lsn(3), &entry).outcomes, [Outcome::Swapped(vec![Ok(())])]);
     state
 }
@@ -139,7 +142,7 @@ proptest! {
                     Command::DeleteTopic { topic: topic_id(2) },
                     Command::ExpireState { producer_idle_ms: 0, offsets_retention_ms: 0 },
                 ];
-                state.apply(next, &Entry { session: SessionId(77), sequence: 1, time_ms: 0, commands });
+                state.apply(next, &Entry { session: SessionId(77), sequence: 1, time_ms: 0, commands, follows: None });
             }
             prop_assert_eq!(State::decode_body(&state.encode_body()).unwrap().hash(), state.hash());
         }

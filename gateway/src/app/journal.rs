@@ -1,0 +1,50 @@
+//! The place of the journal: a file in the data folder, or the bucket itself.
+
+use std::sync::Arc;
+
+use metadata::archive::{Archive, Archiver};
+use metadata::journal::Journal;
+use metadata::journal::object::ObjectJournal;
+use metadata::journal::sqlite::SqliteJournal;
+use storage::blob::purpose::{Purpose, Stores};
+use storage::entries::BlobEntries;
+
+use super::AppError;
+use crate::claim;
+use crate::options::{JournalPlace, Options};
+
+/// Opens it, unless the bucket is another cluster's or this cluster's journal is elsewhere: then nothing was touched.
+pub async fn open(options: &Options, place: JournalPlace, stores: &Stores) -> Result<Arc<dyn Journal>, AppError> {
+    let blobs = &stores.for_purpose(Purpose::Upkeep);
+    claim::check_place(blobs, place).await?;
+    match place {
+        JournalPlace::Object => Ok(Arc::new(ObjectJournal::open(Arc::new(BlobEntries::by_purpose(stores))).await?)),
+        JournalPlace::Sqlite => {
+            if !options.data.exists() {
+                claim::check_unowned(blobs).await?; // before a folder is made that would be of no use
+            }
+            std::fs::create_dir_all(&options.data).map_err(|error| AppError::Data {
+                folder: options.data.display().to_string(),
+                reason: error.to_string(),
+            })?;
+            let journal = SqliteJournal::open(&options.data)?;
+            claim::check_fresh(blobs, &journal).await?;
+            Ok(Arc::new(journal))
+        }
+    }
+}
+
+/// Copies a journal that is not in the bucket into it, if there is a bucket; a folder would be lost with its journal.
+pub fn archiver(
+    options: &Options,
+    place: JournalPlace,
+    stores: &Stores,
+    journal: &Arc<dyn Journal>,
+) -> Option<Archiver> {
+    let interval = options.metadata.archive_interval()?;
+    if place == JournalPlace::Object || options.bucket.is_none() {
+        return None;
+    }
+    let archive = Archive::new(Arc::new(BlobEntries::by_purpose(stores)));
+    Some(Archiver::start(Arc::clone(journal), archive, interval))
+}
