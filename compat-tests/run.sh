@@ -76,8 +76,8 @@ cargo test --workspace --features gateway/failpoints --no-run || die "the tests 
 if [ -z "$filter" ]; then
   run "tests of the workspace" cargo test --workspace --features gateway/failpoints --no-fail-fast -- --skip real_clients::
 fi
-run "real clients" cargo test --workspace --features gateway/failpoints --test clients -- \
-  --test-threads "$CLIENTS_AT_ONCE" ${filter:+"$filter"}
+run "real clients" cargo test --workspace --features gateway/failpoints --test clients --test dropin -- \
+  --test-threads "$CLIENTS_AT_ONCE" "${filter:-real_clients::}"
 
 say "done"
 read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$log")

@@ -33,6 +33,7 @@ const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 #[derive(Debug)]
 pub struct Setup {
     data: Data,
+    bare: bool,
     listen: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     args: Vec<String>,
@@ -92,7 +93,16 @@ impl Setup {
     /// If there can be no such folder.
     pub fn new() -> io::Result<Self> {
         let data = Data::Own(Arc::new(TempDir::new()?));
-        Ok(Self { data, listen: None, admin: None, args: Vec::new(), env: BTreeMap::new(), failpoints: None })
+        let (args, env) = (Vec::new(), BTreeMap::new());
+        Ok(Self { data, bare: false, listen: None, admin: None, args, env, failpoints: None })
+    }
+
+    /// A gateway that is told nothing but what is added: no folder, no addresses.
+    ///
+    /// # Errors
+    /// None but those of [`Setup::new`].
+    pub fn bare() -> io::Result<Self> {
+        Ok(Self { bare: true, ..Self::new()? })
     }
 
     /// Keeps its data there.
@@ -178,14 +188,16 @@ impl Setup {
     fn spawn(&self) -> io::Result<Process> {
         let mut command = Command::new(program()?);
         for (name, _) in std::env::vars() {
-            if ["STREAMHOUSE_", "AWS_", "FAILPOINTS"].iter().any(|prefix| name.starts_with(prefix)) {
+            if ["STREAMHOUSE_", "AWS_", "KAFKA_", "FAILPOINTS"].iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }
         let or_any = |address: Option<SocketAddr>| address.unwrap_or(ANY_PORT).to_string();
         command.env("AWS_EC2_METADATA_DISABLED", "true");
-        command.args(["--listen", &or_any(self.listen), "--admin", &or_any(self.admin)]);
-        command.arg("--data").arg(self.data.path());
+        if !self.bare {
+            command.args(["--listen", &or_any(self.listen), "--admin", &or_any(self.admin)]);
+            command.arg("--data").arg(self.data.path());
+        }
         command.args(&self.args).envs(&self.env);
         if let Some(points) = &self.failpoints {
             command.env("FAILPOINTS", points);
@@ -253,6 +265,11 @@ impl Gateway {
     /// Its address as clients are told it.
     pub fn bootstrap(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Where its admin listener stands.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Its data folder.
@@ -425,7 +442,11 @@ impl Gateway {
 }
 
 /// The program to start.
-fn program() -> io::Result<&'static Path> {
+/// Where the program is; built first if need be.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn program() -> io::Result<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = PROGRAM.get_or_init(|| match std::env::var_os("STREAMHOUSE_BIN") {
         Some(path) => Ok(path.into()),

@@ -1,5 +1,6 @@
 //! Builds every part once, in order, and stops them in reverse.
 
+pub mod doors;
 mod journal;
 pub mod store;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use metadata::archive::Archiver;
 use metadata::clock::SystemClock;
-use metadata::command::{AdvertisedListener, OpenSession};
+use metadata::command::OpenSession;
 use metadata::error::SubmitError;
 use metadata::handle::{Metadata, MetadataParts};
 use metadata::metrics::JournalMetrics;
@@ -27,6 +28,7 @@ use storage::writer::{Writer, WriterParts};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::doors::Door;
 use crate::admin::{self, Admin};
 use crate::claim;
 use crate::coordinator::groups::Groups;
@@ -37,7 +39,6 @@ use crate::fetch::session::FetchSessions;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::net::budget::Budget;
-use crate::net::listener::Listener;
 use crate::net::permits::Permits;
 use crate::net::shared::Shared;
 use crate::options::Options;
@@ -46,9 +47,6 @@ use crate::options::load::OptionsError;
 use crate::producer_ids::ProducerIds;
 use crate::services::Services;
 use crate::snapshots::BucketSnapshots;
-
-/// Name of the one listener, as clients of Kafka know it.
-const LISTENER: &str = "PLAINTEXT";
 
 /// Why a gateway does not start. The text says what to do; nothing was acknowledged to anyone.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +57,8 @@ pub enum AppError {
     /// An address is taken or not ours.
     #[error("cannot listen on {address} for {what}: {source}; choose another with {flag}")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// The address, as it was asked for.
+        address: String,
         /// Clients or admin.
         what: &'static str,
         /// The flag that sets it.
@@ -100,10 +98,10 @@ pub enum AppError {
 
 /// A running gateway.
 pub struct App {
-    /// Where Kafka clients are served.
+    /// Where Kafka clients are served, by the first listener.
     pub address: SocketAddr,
-    /// Where clients are told to connect.
-    pub advertised: (String, u16),
+    /// Every listener; at least one.
+    pub doors: Vec<Door>,
     /// Where the admin listener stands.
     pub admin_address: SocketAddr,
     /// Identity of the cluster.
@@ -111,7 +109,7 @@ pub struct App {
     admin: Arc<Admin>,
     admin_stop: CancellationToken,
     shared: Arc<Shared>,
-    listening: JoinHandle<()>,
+    listening: Vec<JoinHandle<()>>,
     services: Arc<Services>,
     upkeep: Upkeep,
     archiver: Option<Archiver>,
@@ -122,14 +120,13 @@ impl App {
     pub async fn start(options: Options) -> Result<Self, AppError> {
         options.validate()?;
         // Addresses first: a port in use leaves everything else untouched.
-        let (listener, address) = bind_clients(options.listen_address()?)?;
+        let (listeners, doors) = doors::open(&options.listeners()?).await?;
         let (admin_listener, admin_address) = bind_admin(options.admin_address()?).await?;
-        let advertised = advertised(&options, address)?;
         let mut registry = Registry::default();
         let metrics = Arc::new(Metrics::new(&mut registry));
         let storage_metrics = StorageMetrics::register(&mut registry);
         let (stores, blob_metrics) = store::open(&options, &mut registry).await?;
-        let (metadata, cluster_id, archiver) = start_metadata(&options, &advertised, &stores, &mut registry).await?;
+        let (metadata, cluster_id, archiver) = start_metadata(&options, &doors, &stores, &mut registry).await?;
         let prices = options.cost.prices(options.bucket.is_some())?;
         let writer_metrics = storage_metrics.writer.clone();
         let cost = CostMeter::register(&mut registry, prices, blob_metrics, writer_metrics, metadata.clone());
@@ -139,11 +136,12 @@ impl App {
         let admin = Admin::new(registry, cost);
         let admin_stop = CancellationToken::new();
         tokio::spawn(Arc::clone(&admin).serve(admin_listener, admin_stop.clone()));
-        let listening = tokio::spawn(listener.run(Arc::clone(&shared)));
+        let listening = listeners.into_iter().map(|door| tokio::spawn(door.run(Arc::clone(&shared)))).collect();
         admin.set_ready(true);
+        let address = doors.first().expect("options have at least one listener").address;
         Ok(Self {
             address,
-            advertised,
+            doors,
             admin_address,
             cluster_id,
             admin,
@@ -173,7 +171,9 @@ impl App {
                 "some connections were closed with answers outstanding"
             );
         }
-        let _ = self.listening.await;
+        for listening in self.listening {
+            let _ = listening.await;
+        }
         self.upkeep.shutdown().await;
         self.services.writer.shutdown().await;
         self.services.metadata.shutdown().await;
@@ -184,37 +184,17 @@ impl App {
     }
 }
 
-fn bind_clients(address: SocketAddr) -> Result<(Listener, SocketAddr), AppError> {
-    let failed = |source| AppError::Listen { address, what: "Kafka clients", flag: "--listen", source };
-    let listener = Listener::bind(address, LISTENER).map_err(failed)?;
-    let bound = listener.local_address().map_err(failed)?;
-    Ok((listener, bound))
-}
-
 async fn bind_admin(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), AppError> {
-    let failed = |source| AppError::Listen { address, what: "the admin listener", flag: "--admin", source };
+    let failed =
+        |source| AppError::Listen { address: address.to_string(), what: "the admin listener", flag: "--admin", source };
     let listener = admin::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
-/// What clients are told: what the user said, else the listen address. A wildcard is no address to connect to.
-fn advertised(options: &Options, bound: SocketAddr) -> Result<(String, u16), AppError> {
-    if let Some((host, port)) = options.advertised()? {
-        return Ok((host, if port == 0 { bound.port() } else { port }));
-    }
-    if bound.ip().is_unspecified() {
-        tracing::warn!(
-            "listening on every address, but clients are told `localhost`; set --advertise host:port for others"
-        );
-        return Ok(("localhost".into(), bound.port()));
-    }
-    Ok((bound.ip().to_string(), bound.port()))
-}
-
 async fn start_metadata(
     options: &Options,
-    advertised: &(String, u16),
+    doors: &[Door],
     stores: &Stores,
     registry: &mut Registry,
 ) -> Result<(Metadata, String, Option<Archiver>), AppError> {
@@ -224,7 +204,7 @@ async fn start_metadata(
     let bucket = stores.for_purpose(Purpose::Upkeep);
     let session = OpenSession {
         node: NodeId(options.node_id),
-        listeners: vec![AdvertisedListener { name: LISTENER.into(), host: advertised.0.clone(), port: advertised.1 }],
+        listeners: doors.iter().map(Door::told).collect(),
         rack: options.rack.clone(),
         feature_level: FEATURE_LEVEL,
         cluster_id: cluster_id(),

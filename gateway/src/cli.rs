@@ -1,10 +1,12 @@
 //! The command line: a few flags for what most people set, `--set` for everything else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use toml::Table;
 
 use crate::options::Options;
+use crate::options::kafka_env::{self, Properties, Remarks, Surroundings, Translated};
 use crate::options::load::{OptionsError, documented, load};
 use crate::survey::parse_time;
 
@@ -17,7 +19,13 @@ pub struct Cli {
     /// TOML file with options; flags and environment win over it
     #[arg(long, env = "STREAMHOUSE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address for Kafka clients [default: 127.0.0.1:9092]
+    /// Read Kafka's own server.properties; everything else wins over it
+    #[arg(long, env = "STREAMHOUSE_PROPERTIES", value_name = "FILE")]
+    properties: Option<PathBuf>,
+    /// Obey the environment and files of Kafka's container images (KAFKA_*, KAFKA_CFG_*); docs/drop-in.md
+    #[arg(long, env = "STREAMHOUSE_KAFKA_ENV")]
+    kafka_env: bool,
+    /// Address for Kafka clients; several as NAME://HOST:PORT,... [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// What clients are told to connect to [default: the listen address]
@@ -80,6 +88,12 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Read and check every stored byte, and tell what nothing refers to
     Scrub(PlaceArgs),
+    /// Ask a running gateway whether it takes clients; exit code 0 if it does. Made for container health checks
+    Health {
+        /// Address of its admin listener
+        #[arg(long, env = "STREAMHOUSE_ADMIN", value_name = "HOST:PORT", default_value = "127.0.0.1:9464")]
+        admin: String,
+    },
 }
 
 /// Where a cluster is kept.
@@ -127,7 +141,7 @@ impl PlaceArgs {
             ("log", self.log.as_ref()),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?.clone()))).collect();
-        let options = load(None, std::env::vars(), &[], flags)?;
+        let options = load(Table::new(), None, std::env::vars(), &[], flags)?;
         options.validate()?;
         Ok(options)
     }
@@ -155,8 +169,8 @@ Try it:
   kcat -b 127.0.0.1:9092 -C -t greetings -e";
 
 impl Cli {
-    /// Lays file, environment and flags over each other and checks the result.
-    pub fn options(&self) -> Result<Options, OptionsError> {
+    /// Lays files, environment and flags over each other and checks the result. The remarks are for the log.
+    pub fn options(&self) -> Result<(Options, Remarks), OptionsError> {
         let flags = [
             ("listen", &self.listen),
             ("advertise", &self.advertise),
@@ -173,9 +187,36 @@ impl Cli {
             ("log-format", &self.log_format),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
-        let options = load(self.config.as_deref(), std::env::vars(), &self.sets, flags)?;
+        let Translated { table, remarks } = self.kafkas_own()?;
+        let options = load(table, self.config.as_deref(), std::env::vars(), &self.sets, flags)?;
         options.validate()?;
-        Ok(options)
+        Ok((options, remarks))
+    }
+
+    /// What Kafka's own configuration says, if it is to be read at all.
+    fn kafkas_own(&self) -> Result<Translated, OptionsError> {
+        let mut usual = kafka_env::USUAL_FILES.iter().map(Path::new).filter(|_| self.kafka_env);
+        let file = self.properties.as_deref().or_else(|| usual.find(|path| path.is_file()));
+        let mut properties = Properties::new();
+        if let Some(path) = file {
+            let shown = path.display().to_string();
+            let text =
+                std::fs::read_to_string(path).map_err(|source| OptionsError::File { path: shown.clone(), source })?;
+            properties = kafka_env::from_file(&text, &shown);
+        }
+        if self.kafka_env {
+            properties.extend(kafka_env::from_env(std::env::vars()));
+        } else if file.is_none() {
+            return Ok(Translated::default());
+        }
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let host = read("/proc/sys/kernel/hostname").trim().to_owned();
+        let around = Surroundings {
+            host: if host.is_empty() { "localhost".into() } else { host },
+            mounts: read("/proc/self/mountinfo"),
+            image: self.kafka_env,
+        };
+        kafka_env::translate(&properties, &around)
     }
 }
 

@@ -6,6 +6,7 @@ use clap::Parser;
 use gateway::admin::ask::ask;
 use gateway::app::App;
 use gateway::cli::{Cli, Command, list_options};
+use gateway::options::kafka_env::Remarks;
 use gateway::options::{LogFormat, Options};
 use gateway::restore::restore;
 use gateway::scrub::scrub;
@@ -31,16 +32,18 @@ fn main() -> ExitCode {
         print!("{}", list_options());
         return ExitCode::SUCCESS;
     }
-    if let Some(Command::Cost { admin }) = &cli.command {
-        return show(admin, "/cost");
+    match &cli.command {
+        Some(Command::Cost { admin }) => return show(admin, "/cost"),
+        Some(Command::Health { admin }) => return show(admin, "/ready"),
+        Some(Command::Restore(_) | Command::Scrub(_)) | None => {}
     }
     let options = match &cli.command {
-        Some(Command::Restore(args)) => args.options(),
-        Some(Command::Scrub(args)) => args.options(None),
-        Some(Command::Cost { .. }) | None => cli.options(),
+        Some(Command::Restore(args)) => args.options().map(without_remarks),
+        Some(Command::Scrub(args)) => args.options(None).map(without_remarks),
+        Some(Command::Cost { .. } | Command::Health { .. }) | None => cli.options(),
     };
-    let options = match options {
-        Ok(options) => options,
+    let (options, remarks) = match options {
+        Ok(read) => read,
         Err(error) => {
             eprintln!("streamhouse: {error}");
             return ExitCode::from(EXIT_OPTIONS);
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         eprintln!("streamhouse: option `log`: {error}");
         return ExitCode::from(EXIT_OPTIONS);
     }
+    remarks.log();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("streamhouse").build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -58,10 +62,17 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Some(Command::Cost { .. }) | None => runtime.block_on(run(options)),
+        Some(Command::Cost { .. } | Command::Health { .. }) | None => {
+            runtime.block_on(run(options, remarks.data_from.as_deref()))
+        }
         Some(Command::Restore(args)) => runtime.block_on(run_restore(&options, args.at)),
         Some(Command::Scrub(_)) => runtime.block_on(run_scrub(&options)),
     }
+}
+
+/// Kafka's own configuration is for serving only.
+fn without_remarks(options: Options) -> (Options, Remarks) {
+    (options, Remarks::default())
 }
 
 /// Progress goes where the log goes.
@@ -125,7 +136,7 @@ fn show(admin: &str, path: &str) -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> ExitCode {
+async fn run(options: Options, data_from: Option<&str>) -> ExitCode {
     let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
     let Ok((mut terminate, mut interrupt)) = signals else {
         eprintln!("streamhouse: cannot listen for signals");
@@ -136,7 +147,9 @@ async fn run(options: Options) -> ExitCode {
         started = App::start(options) => match started {
             Ok(app) => app,
             Err(error) => {
-                eprintln!("streamhouse: {error}");
+                let text = error.to_string();
+                let from = data_from.filter(|_| text.contains("--data")).map(|from| format!(" (it is set by {from})"));
+                eprintln!("streamhouse: {text}{}", from.unwrap_or_default());
                 return ExitCode::from(EXIT_START);
             }
         },
@@ -179,15 +192,21 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 
 /// What a new user needs to know, on standard output, once.
 fn greet(app: &App, place: &str) {
-    let at = format!("{}:{}", app.advertised.0, app.advertised.1);
     println!("StreamHouse {} is ready.", env!("CARGO_PKG_VERSION"));
-    println!("  Kafka clients   bootstrap.servers={at}");
+    for door in &app.doors {
+        let name = if app.doors.len() > 1 { format!("   ({})", door.name) } else { String::new() };
+        println!("  Kafka clients   bootstrap.servers={}{name}", door.advertised);
+    }
+    let at = app.doors.first().map(|door| door.advertised.to_string()).unwrap_or_default();
     println!("  records in      {place}");
     println!("  admin           http://{}/metrics", app.admin_address);
     println!("Try it:");
     println!("  echo hello | kcat -b {at} -P -t greetings");
     println!("  kcat -b {at} -C -t greetings -o beginning -e");
-    tracing::info!(listening = %app.address, advertised = %at, cluster = %app.cluster_id, "ready");
+    for door in &app.doors {
+        let (listening, advertised) = (door.address, &door.advertised);
+        tracing::info!(listener = door.name, %listening, %advertised, cluster = %app.cluster_id, "ready");
+    }
 }
 
 fn log_to_stderr(options: &Options) -> Result<(), String> {

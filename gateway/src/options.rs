@@ -5,6 +5,8 @@
 
 pub mod cost;
 pub mod kafka;
+pub mod kafka_env;
+pub mod listeners;
 pub mod load;
 pub mod storage;
 
@@ -19,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::cost::CostSection;
+use self::listeners::ListenerOption;
 use self::load::OptionsError;
 use self::storage::StorageSection;
 
@@ -26,9 +29,11 @@ use self::storage::StorageSection;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Options {
-    /// Address and port on which Kafka clients are served. Port 0 lets the system choose.
+    /// Address and port on which Kafka clients are served. Port 0 lets the system choose. Several listeners by name:
+    /// `INSIDE://:9092,OUTSIDE://:19092`.
     pub listen: String,
-    /// Host and port that clients are told to connect to; the listen address if not set.
+    /// Host and port that clients are told to connect to; the listen address if not set. With several listeners one for
+    /// each, by name: `INSIDE://kafka:9092,OUTSIDE://localhost:19092`.
     pub advertise: Option<String>,
     /// Folder for the journal, and for the objects too when there is no bucket. Made if missing.
     pub data: PathBuf,
@@ -125,9 +130,8 @@ pub struct BucketUrl {
 impl Options {
     /// Judges every value; the first that cannot be served is refused with its key.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        self.listen_address()?;
+        self.listeners()?;
         self.admin_address()?;
-        self.advertised()?;
         self.bucket_url()?;
         if self.node_id < 0 {
             return Err(wrong("node-id", "must not be negative"));
@@ -165,9 +169,9 @@ impl Options {
         }
     }
 
-    /// Where to listen for Kafka clients.
-    pub fn listen_address(&self) -> Result<SocketAddr, OptionsError> {
-        address("listen", &self.listen)
+    /// Where Kafka clients are served and what they are told, in the user's order; at least one.
+    pub fn listeners(&self) -> Result<Vec<ListenerOption>, OptionsError> {
+        listeners::listeners(&self.listen, self.advertise.as_deref())
     }
 
     /// Where the admin listener stands; only loopback, because it is open to whoever reaches it.
@@ -177,16 +181,6 @@ impl Options {
             Ok(found)
         } else {
             Err(wrong("admin", "must be a loopback address: the admin listener has no authentication"))
-        }
-    }
-
-    /// Host and port to tell clients, if set.
-    pub fn advertised(&self) -> Result<Option<(String, u16)>, OptionsError> {
-        let Some(text) = &self.advertise else { return Ok(None) };
-        let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        match parsed {
-            Some((host, port)) if !host.is_empty() => Ok(Some((host.trim_matches(['[', ']']).to_owned(), port))),
-            _ => Err(wrong("advertise", "must be host:port")),
         }
     }
 

@@ -169,6 +169,13 @@ impl KafkaSettings {
     }
 }
 
+/// Whether [`validate`] knows the name.
+pub fn is_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|s| s.name == name)
+        || DEFINITIONS.iter().any(|d| d.broker_name == Some(name))
+        || COARSER.iter().any(|(coarse, ..)| *coarse == name)
+}
+
 /// Refuses names that neither table has and values out of bounds.
 pub fn validate(explicit: &BTreeMap<String, String>) -> Result<(), OptionsError> {
     for (name, value) in explicit {

@@ -13,7 +13,8 @@ use super::Options;
 /// Prefix of environment variables that set options.
 const ENV_PREFIX: &str = "STREAMHOUSE_";
 /// Variables with the prefix that are not options.
-const ENV_NOT_OPTIONS: &[&str] = &["STREAMHOUSE_CONFIG", "STREAMHOUSE_SET"];
+const ENV_NOT_OPTIONS: &[&str] =
+    &["STREAMHOUSE_CONFIG", "STREAMHOUSE_KAFKA_ENV", "STREAMHOUSE_PROPERTIES", "STREAMHOUSE_SET"];
 
 /// A configuration that cannot be started with; the text names the key and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,16 @@ pub enum OptionsError {
         origin: &'static str,
         /// The nearest key that exists.
         nearest: Option<String>,
+    },
+    /// Kafka's own configuration asks for what cannot be served.
+    #[error("{origin}: {}{reason}", if origin.starts_with("KAFKA_") { String::new() } else { format!("{name}: ") })]
+    Kafka {
+        /// The variable, or the file.
+        origin: String,
+        /// Kafka's name of the property.
+        name: String,
+        /// What is wrong and what is allowed.
+        reason: String,
     },
     /// The key exists, the value does not fit.
     #[error("option `{key}`: {reason}")]
@@ -92,19 +103,22 @@ impl Kind {
     }
 }
 
-/// Lays the sources over each other and checks the keys. Values are checked by [`Options::validate`].
+/// Lays the sources over each other and checks the keys; `base` has the lowest place. Values are checked by
+/// [`Options::validate`].
 pub fn load(
+    base: Table,
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
     sets: &[String],
     flags: Vec<(&'static str, String)>,
 ) -> Result<Options, OptionsError> {
     let known = documented();
-    let mut table = match file {
-        Some(path) => read_file(path)?,
-        None => Table::new(),
-    };
-    refuse_unknown(&table, "", &known)?;
+    let mut table = base;
+    if let Some(path) = file {
+        let read = read_file(path)?;
+        refuse_unknown(&read, "", &known)?;
+        lay_over(&mut table, read);
+    }
     for (name, value) in env.filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
         if ENV_NOT_OPTIONS.contains(&name.as_str()) {
             continue;
@@ -167,6 +181,15 @@ fn read_file(path: &Path) -> Result<Table, OptionsError> {
     let shown = || path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| OptionsError::File { path: shown(), source })?;
     text.parse::<Table>().map_err(|e| OptionsError::Syntax { path: shown(), message: e.to_string() })
+}
+
+fn lay_over(lower: &mut Table, upper: Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay_over(below, above),
+            (_, value) => drop(lower.insert(key, value)),
+        }
+    }
 }
 
 fn refuse_unknown(table: &Table, prefix: &str, known: &[Documented]) -> Result<(), OptionsError> {
@@ -235,7 +258,7 @@ mod tests {
     use super::*;
 
     fn set(key: &str) -> Result<Options, OptionsError> {
-        load(None, std::iter::empty(), &[key.to_owned()], Vec::new())
+        load(Table::new(), None, std::iter::empty(), &[key.to_owned()], Vec::new())
     }
 
     #[test]
@@ -251,14 +274,14 @@ mod tests {
         let message = set("node-idd=3").unwrap_err().to_string();
         assert!(message.contains("did you mean `node-id`"), "{message}");
         let env = [("STREAMHOUSE_LISTN".to_owned(), "x".to_owned())].into_iter();
-        let message = load(None, env, &[], Vec::new()).unwrap_err().to_string();
+        let message = load(Table::new(), None, env, &[], Vec::new()).unwrap_err().to_string();
         assert!(message.contains("STREAMHOUSE_LISTEN"), "{message}");
     }
 
     #[test]
     fn later_sources_win() {
         let env = [("STREAMHOUSE_NODE_ID".to_owned(), "2".to_owned())].into_iter();
-        let options = load(None, env, &["node-id=3".into()], vec![("node-id", "4".into())]).unwrap();
+        let options = load(Table::new(), None, env, &["node-id=3".into()], vec![("node-id", "4".into())]).unwrap();
         assert_eq!(options.node_id, 4);
     }
 

@@ -1,0 +1,143 @@
+//! Kafka's own configuration, obeyed: environments of its images, its file, several listeners, the health check.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::time::Duration;
+
+use compat_tests::harness::{Setup, program};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Longest a client may take for one command.
+const CLIENT_WITHIN: Duration = Duration::from_secs(40);
+
+/// Two ports that nobody has: taken, noted, let go.
+fn two_ports() -> (u16, u16) {
+    let (a, b) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    (a.local_addr().unwrap().port(), b.local_addr().unwrap().port())
+}
+
+/// What a program wrote, when it was given that; it must succeed.
+async fn output(command: &mut Command, input: &str) -> String {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let ended = timeout(CLIENT_WITHIN, child.wait_with_output()).await.expect("in time").unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{command:?}: {errors}");
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+mod real_clients {
+    use super::*;
+
+    async fn kcat(bootstrap: &str, args: &[&str], input: &str) -> String {
+        output(Command::new("kcat").args(["-b", bootstrap]).args(args), input).await
+    }
+
+    /// The shape of cp-kafka's own compose file: one name for inside, one for the host. Each client is sent back to the door it
+    /// came by, and both see the same records. (Goes red when Metadata tells the first listener to everyone.)
+    #[tokio::test(flavor = "multi_thread")]
+    async fn inside_and_outside_each_have_their_own_address() {
+        let (inside, outside) = two_ports();
+        let bind: SocketAddr = ([127, 0, 0, 1], inside).into();
+        let folder = TempDir::new().unwrap();
+        let gateway = Setup::bare()
+            .unwrap()
+            .args(["--kafka-env", "--admin", "127.0.0.1:0"])
+            .env("KAFKA_LISTENERS", format!("PLAINTEXT://{bind},CONTROLLER://broker:29093,OUT://:{outside}"))
+            .env("KAFKA_ADVERTISED_LISTENERS", format!("PLAINTEXT://127.0.0.1:{inside},OUT://localhost:{outside}"))
+            .env("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OUT:PLAINTEXT")
+            .env("KAFKA_LOG_DIRS", folder.path().display().to_string())
+            .env("KAFKA_NODE_ID", "7")
+            .env("KAFKA_NUM_PARTITIONS", "3")
+            .env("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1")
+            .env("KAFKA_ZOOKEEPER_CONNECT", "zookeeper:2181")
+            .env("KAFKA_NUM_PARTITION", "9")
+            .start()
+            .await
+            .unwrap();
+        let doors = [format!("127.0.0.1:{inside}"), format!("localhost:{outside}")];
+        for (at, door) in doors.iter().enumerate() {
+            let listing = kcat(door, &["-L"], "").await;
+            assert!(listing.contains(&format!("broker 7 at {door}")), "{listing}");
+            assert!(!listing.contains(&doors[1 - at]), "{listing}");
+            let topic = format!("by-{at}");
+            kcat(door, &["-P", "-t", &topic], "hello\n").await;
+            let other = &doors[1 - at];
+            let read = kcat(other, &["-C", "-t", &topic, "-o", "beginning", "-e", "-q"], "").await;
+            assert_eq!(read, "hello\n", "written by {door}, read by {other}");
+            assert!(kcat(other, &["-L", "-t", &topic], "").await.contains("with 3 partitions"));
+            let group = kcat(door, &["-G", &format!("group-{at}"), "-o", "beginning", "-e", "-q", &topic], "").await;
+            assert_eq!(group, "hello\n", "in a group, by {door}");
+        }
+        assert!(folder.path().read_dir().unwrap().next().is_some(), "the journal lies where KAFKA_LOG_DIRS says");
+        let log = gateway.stderr();
+        let idle: Vec<_> = log.lines().filter(|line| line.contains("without effect")).collect();
+        assert_eq!(idle.len(), 1, "once: {log}");
+        assert!(idle[0].contains("offsets.topic.replication.factor, zookeeper.connect"), "{idle:?}");
+        assert!(log.contains("KAFKA_NUM_PARTITION: ") && log.contains("did you mean num.partitions"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_ends_with_one_line_that_names_the_variable() {
+    for (name, value, words) in [
+        ("KAFKA_LISTENERS", "SASL_SSL://:9093", "KAFKA_LISTENERS: SASL_SSL is SASL_SSL"),
+        ("KAFKA_CFG_LISTENERS", "PLAINTEXT:9092", "KAFKA_CFG_LISTENERS: `PLAINTEXT:9092`"),
+        ("KAFKA_LISTENERS", "PLAINTEXT://0.0.0.0:9092", "set advertised.listeners"),
+        ("KAFKA_AUTHORIZER_CLASS_NAME", "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "ACLs"),
+        ("KAFKA_NUM_PARTITIONS", "none", "KAFKA_NUM_PARTITIONS"),
+        ("KAFKA_LOG_DIRS", "/proc/streamhouse", "KAFKA_LOG_DIRS"),
+    ] {
+        let setup =
+            Setup::bare().unwrap().args(["--kafka-env", "--listen", "127.0.0.1:0", "--advertise", "127.0.0.1:0"]);
+        let setup = setup.args(["--admin", "127.0.0.1:0"]);
+        let ended = setup.env(name, value).run().await.unwrap();
+        assert!(matches!(ended.code, Some(1..=2)), "{name}={value}: {ended:?}");
+        assert!(ended.stderr.contains(words), "{name}={value}: {}", ended.stderr);
+        let errors = ended.stderr.lines().filter(|line| line.starts_with("streamhouse: ")).count();
+        assert_eq!(errors, 1, "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn without_the_flag_the_environment_of_kafka_is_left_alone() {
+    let setup = Setup::new().unwrap().env("KAFKA_LISTENERS", "SASL_SSL://:1").env("KAFKA_NODE_ID", "nine");
+    let mut gateway = setup.start().await.unwrap();
+    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn a_file_of_kafka_and_what_wins_over_it() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("server.properties");
+    let data = folder.path().join("data");
+    let text = format!("node.id=5\nlisteners=PLAINTEXT://127.0.0.1:1\nlog.dirs={}\nnum.partitions=2\n", data.display());
+    std::fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let setup =
+        Setup::bare().unwrap().args(["--properties", &file, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let setup = setup.args(["--advertise", "127.0.0.1:0"]).set("kafka.num.partitions", "4");
+    let mut gateway = setup.start().await.unwrap();
+    assert!(data.read_dir().unwrap().next().is_some(), "the file says where the data lies");
+    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn health_says_whether_clients_are_taken() {
+    let mut gateway = Setup::new().unwrap().start().await.unwrap();
+    let admin = gateway.admin().to_string();
+    let mut ask = Command::new(program().unwrap());
+    ask.args(["health", "--admin", &admin]).env_remove("STREAMHOUSE_BIN");
+    assert_eq!(output(&mut ask, "").await, "ready\n");
+    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+    let after = ask.output().await.unwrap();
+    assert_eq!(after.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&after.stderr).into_owned();
+    assert!(said.contains(&admin), "{said}");
+}
