@@ -9,7 +9,7 @@ fn around(image: bool) -> Surroundings {
 
 fn env(lines: &str) -> Properties {
     let pairs = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-    let pairs = pairs.map(|line| line.split_once(": ").unwrap_or((line.trim_end_matches(':'), "")));
+    let pairs = pairs.map(|line| line.split_once(": ").unwrap_or_else(|| (line.trim_end_matches(':'), "")));
     from_env(pairs.map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned())))
 }
 
