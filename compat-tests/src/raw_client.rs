@@ -51,6 +51,11 @@ impl RawClient {
         Ok(Sent { api: ApiKey::try_from(R::KEY).map_err(|()| wrong("unknown key"))?, version, correlation_id })
     }
 
+    /// Waits until something can be read. Cancel safe.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
     /// The answer to the oldest request not yet answered, which must be `sent`.
     pub async fn receive<R: Request>(&mut self, sent: Sent) -> io::Result<R::Response> {
         let mut answer = self.receive_frame().await?;

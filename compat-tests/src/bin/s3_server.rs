@@ -1,10 +1,14 @@
 //! `s3-server`: the tests' S3 server as a program, for benchmarks and for trying things by hand.
+//!
+//! Lines on its standard input are commands, each answered by a line: `counts` (PUTs, GETs, bytes in, bytes out so far) and
+//! `latencies PUT GET MS-PER-MIB`, as the flags of these names take them.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use compat_tests::s3_server::faults::RequestKind;
 use compat_tests::s3_server::{S3Server, S3ServerOptions};
 use storage::blob::faulty::Delay;
 
@@ -49,17 +53,50 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> std::io::Result<()> {
     let Arguments { listen, bucket, access_key, secret, put_ms, get_ms, ms_per_mib } = arguments;
-    let per_mib = Duration::try_from_secs_f64(ms_per_mib / 1000.0).map_err(std::io::Error::other)?;
     let options = S3ServerOptions { listen, bucket, access_key, secret, ..S3ServerOptions::default() };
     let server = S3Server::start_with(options).await?;
-    server.faults().put_latency(put_ms);
-    server.faults().get_latency(get_ms);
-    server.faults().set(|plan| plan.latency_per_mib = per_mib);
+    set_latencies(&server, put_ms, get_ms, ms_per_mib).map_err(std::io::Error::other)?;
     println!("listening on {}, bucket s3://{}", server.endpoint(), server.bucket());
     for (name, value) in server.environment() {
         println!("export {name}={value}");
     }
+    // A thread that ends with the process: standard input cannot be waited for and left.
+    std::thread::Builder::new().name("commands".into()).spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            println!("{}", answer(&server, &line).unwrap_or_else(|error| format!("error: {error}")));
+        }
+        // The server lives as long as the process.
+        loop {
+            std::thread::park();
+        }
+    })?;
     tokio::signal::ctrl_c().await
+}
+
+fn set_latencies(server: &S3Server, put: Delay, get: Delay, ms_per_mib: f64) -> Result<(), String> {
+    let per_mib = Duration::try_from_secs_f64(ms_per_mib / 1000.0).map_err(|e| e.to_string())?;
+    server.faults().put_latency(put);
+    server.faults().get_latency(get);
+    server.faults().set(|plan| plan.latency_per_mib = per_mib);
+    Ok(())
+}
+
+fn answer(server: &S3Server, line: &str) -> Result<String, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        ["counts"] => {
+            let (puts, creates, gets) =
+                (server.count(RequestKind::Put), server.count(RequestKind::Create), server.count(RequestKind::Get));
+            let bytes_in = puts.bytes_in + creates.bytes_in;
+            Ok(format!("{} {} {bytes_in} {}", puts.requests + creates.requests, gets.requests, gets.bytes_out))
+        }
+        ["latencies", put, get, per_mib] => {
+            let per_mib = per_mib.parse().map_err(|e| format!("{per_mib:?}: {e}"))?;
+            set_latencies(server, parse_delay(put)?, parse_delay(get)?, per_mib)?;
+            Ok("ok".to_owned())
+        }
+        _ => Err(format!("{line:?} is neither `counts` nor `latencies PUT GET MS-PER-MIB`")),
+    }
 }
 
 fn parse_delay(text: &str) -> Result<Delay, String> {

@@ -1,0 +1,246 @@
+//! A steady load over the wire: producers that behave as default idempotent ones do, and consumers that poll.
+//!
+//! A producer makes records at a fixed rate, whatever the gateway does; what could not be sent yet waits, and its wait counts
+//! (no coordinated omission). It sends what has gathered when it has lingered 5 ms and fewer than five requests are in
+//! flight, in batches of up to 16 KiB, each for the next of its partitions. Every record carries the time it was made.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ::storage::codec::records::{RecordIter, RecordsBuilder};
+use bytes::Bytes;
+use compat_tests::raw_client::{RawClient, Sent};
+use compat_tests::requests::{FETCH_VERSION, PRODUCE_VERSION, new_producer, produce, produced, topic_name};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
+use metadata::model::batch::{BatchIter, ProducerStamp};
+use metadata::model::ids::ProducerId;
+use tokio::task::JoinSet;
+
+use super::report::Result;
+
+const RECORD_BYTES: usize = 1024;
+/// `batch.size` of a default producer.
+const BATCH_BYTES: usize = 16 << 10;
+/// `max.request.size` of a default producer.
+const REQUEST_BYTES: usize = 1 << 20;
+const LINGER: Duration = Duration::from_millis(5);
+const IN_FLIGHT: usize = 5;
+const FETCH_PARTITION_BYTES: i32 = 1 << 20;
+const FETCH_BYTES: i32 = 8 << 20;
+
+/// What is asked of a gateway.
+#[derive(Debug, Clone)]
+pub struct Load {
+    pub address: SocketAddr,
+    pub topic: &'static str,
+    pub partitions: i32,
+    pub producers: usize,
+    /// Consumers that share the partitions; each group of them reads everything.
+    pub consumers: usize,
+    pub groups: usize,
+    pub bytes_per_second: f64,
+    pub lasts: Duration,
+    /// What is done in this time at the start is not counted.
+    pub warmup: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// From the making of a batch's oldest record to its ack.
+    pub acks: Vec<Duration>,
+    /// From the making of a batch's oldest record to its arrival at a consumer.
+    pub end_to_end: Vec<Duration>,
+    pub produced_bytes: u64,
+    pub consumed_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    load: Load,
+    began: Instant,
+    stop: AtomicBool,
+    acked: AtomicU64,
+}
+
+impl Shared {
+    fn counts(&self) -> bool {
+        self.began.elapsed() > self.load.warmup
+    }
+}
+
+/// Microseconds since the epoch: what producer and consumer compare.
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+fn since_us(made: u64) -> Duration {
+    Duration::from_micros(now_us().saturating_sub(made))
+}
+
+/// Runs the load; the consumers begin at the end of the logs and drain what was produced.
+pub async fn run(load: Load) -> Result<Seen> {
+    let (producers, consumers, groups) = (load.producers, load.consumers, load.groups);
+    let (stop, acked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let shared = Arc::new(Shared { load, began: Instant::now(), stop, acked });
+    let mut consuming = JoinSet::new();
+    for _ in 0..groups {
+        for number in 0..consumers {
+            consuming.spawn(consume(Arc::clone(&shared), number));
+        }
+    }
+    let mut producing = JoinSet::new();
+    for number in 0..producers {
+        producing.spawn(produce_steadily(Arc::clone(&shared), number));
+    }
+    let mut seen = Seen::default();
+    while let Some(done) = producing.join_next().await {
+        let (acks, bytes) = done??;
+        seen.acks.extend(acks);
+        seen.produced_bytes += bytes;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await; // what was acked last is on its way
+    shared.stop.store(true, Ordering::Relaxed);
+    while let Some(done) = consuming.join_next().await {
+        let (latencies, bytes) = done??;
+        seen.end_to_end.extend(latencies);
+        seen.consumed_bytes += bytes;
+    }
+    Ok(seen)
+}
+
+struct Flying {
+    sent: Sent,
+    made: u64,
+    batches: usize,
+    bytes: usize,
+}
+
+async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u64)> {
+    let load = &shared.load;
+    let mut client = RawClient::connect(load.address).await?;
+    let (id, epoch) = new_producer(&mut client).await?;
+    let rate = load.bytes_per_second / load.producers as f64 / RECORD_BYTES as f64;
+    let mut sequences = vec![0_i32; load.partitions as usize];
+    let mut next_partition = number * load.partitions as usize / load.producers;
+    let (mut flying, mut acks) = (VecDeque::<Flying>::new(), Vec::new());
+    let (mut made, mut bytes) = (0_u64, 0_u64);
+    let value = vec![b'v'; RECORD_BYTES - 8];
+    let (began, began_us) = (Instant::now(), now_us());
+    let made_at = |record: u64| began_us + (record as f64 / rate * 1e6) as u64;
+    while shared.began.elapsed() < load.lasts || !flying.is_empty() {
+        let goes_on = shared.began.elapsed() < load.lasts;
+        let due = (began.elapsed().as_secs_f64() * rate) as u64;
+        if goes_on && due > made && flying.len() < IN_FLIGHT {
+            let first = made;
+            let mut batches = Vec::new();
+            let most = due.min(made + (REQUEST_BYTES / RECORD_BYTES) as u64);
+            while made < most && batches.len() < load.partitions as usize {
+                let count = (most - made).min((BATCH_BYTES / RECORD_BYTES) as u64);
+                let partition = next_partition % load.partitions as usize;
+                next_partition += 1;
+                let base_sequence = sequences[partition];
+                let stamp = ProducerStamp { id: ProducerId(id), epoch, base_sequence, transactional: false };
+                sequences[partition] += count as i32;
+                let values = (made..made + count).map(|record| [&made_at(record).to_be_bytes()[..], &value].concat());
+                let batch = RecordsBuilder::new().stamp(stamp).values((now_us() / 1000) as i64, values).build();
+                batches.push((partition as i32, Some(batch)));
+                made += count;
+            }
+            let number = batches.len();
+            let size = (made - first) as usize * RECORD_BYTES;
+            let sent = client.send(PRODUCE_VERSION, &produce(load.topic, -1, 30_000, batches)).await?;
+            flying.push_back(Flying { sent, made: made_at(first), batches: number, bytes: size });
+        }
+        let wait = if flying.len() < IN_FLIGHT && goes_on { LINGER } else { Duration::from_secs(30) };
+        let Some(oldest) = flying.front() else {
+            tokio::time::sleep(LINGER).await;
+            continue;
+        };
+        // Reading a frame is not cancel safe, so the linger waits beside it only until its first byte is there.
+        if tokio::time::timeout(wait, client.readable()).await.is_err() {
+            continue;
+        }
+        let answer = client.receive::<ProduceRequest>(oldest.sent).await?;
+        if let Some(failed) = produced(&answer).find(|partition| partition.error_code != 0) {
+            return Err(format!("a produce failed with error {}", failed.error_code).into());
+        }
+        if shared.counts() {
+            acks.extend(std::iter::repeat_n(since_us(oldest.made), oldest.batches));
+            bytes += oldest.bytes as u64;
+        }
+        shared.acked.fetch_add(oldest.bytes as u64, Ordering::Relaxed);
+        flying.pop_front();
+    }
+    Ok((acks, bytes))
+}
+
+async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u64)> {
+    let load = &shared.load;
+    let mut client = RawClient::connect(load.address).await?;
+    let mine = (0..load.partitions).filter(|partition| *partition as usize % load.consumers == number);
+    let mut offsets: Vec<(i32, i64)> = mine.map(|partition| (partition, 0)).collect();
+    let (mut latencies, mut bytes) = (Vec::new(), 0);
+    let mut first = true;
+    while !shared.stop.load(Ordering::Relaxed) {
+        let answer = client.ask(FETCH_VERSION, &poll(load.topic, &offsets, 500)).await?;
+        for found in answer.responses.iter().flat_map(|topic| &topic.partitions) {
+            if found.error_code != 0 {
+                return Err(format!("a fetch failed with error {}", found.error_code).into());
+            }
+            let records = found.records.clone().unwrap_or_default();
+            let place = offsets.iter_mut().find(|(partition, _)| *partition == found.partition_index);
+            let (_, offset) = place.ok_or("a partition nobody asked for")?;
+            bytes += if shared.counts() { records.len() as u64 } else { 0 };
+            for made in oldest_of_batches(&records, offset)? {
+                if shared.counts() && !first {
+                    latencies.push(since_us(made));
+                }
+            }
+        }
+        first = false;
+        // The next poll begins with another partition, as clients do.
+        let turn = offsets.len().min(1);
+        offsets.rotate_left(turn);
+    }
+    Ok((latencies, bytes))
+}
+
+/// When the first record of each batch was made; moves the offset behind the last.
+pub fn oldest_of_batches(records: &Bytes, offset: &mut i64) -> Result<Vec<u64>> {
+    let mut oldest = Vec::new();
+    for batch in BatchIter::new(records) {
+        let batch = batch?;
+        if batch.base_offset() != *offset {
+            return Err(format!("offset {} where {offset} was expected", batch.base_offset()).into());
+        }
+        *offset = batch.base_offset() + i64::from(batch.record_count());
+        let record = RecordIter::new(batch.records(), batch.record_count()).next().ok_or("an empty batch")??;
+        let stamp = record.value.and_then(|value| value.first_chunk::<8>()).ok_or("a record without a time")?;
+        oldest.push(u64::from_be_bytes(*stamp));
+    }
+    Ok(oldest)
+}
+
+/// A fetch of these partitions that waits up to `wait_ms`.
+pub fn poll(topic: &str, offsets: &[(i32, i64)], wait_ms: i32) -> FetchRequest {
+    let asked = offsets.iter().map(|(partition, offset)| {
+        FetchPartition::default()
+            .with_partition(*partition)
+            .with_current_leader_epoch(-1)
+            .with_fetch_offset(*offset)
+            .with_partition_max_bytes(FETCH_PARTITION_BYTES)
+    });
+    let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(asked.collect());
+    FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_session_epoch(-1)
+        .with_max_bytes(FETCH_BYTES)
+        .with_min_bytes(1)
+        .with_max_wait_ms(wait_ms)
+        .with_topics(vec![topic])
+}
