@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one line, and the README names the two that matter (run, test).
-.PHONY: run test bench fmt lint
+.PHONY: run test bench soak fmt lint
 
 run: ## a gateway on 127.0.0.1:9092 with its data in ./data
 	cargo run --release
@@ -9,6 +9,10 @@ test: ## everything: unit, contract, crash and real-client tests; installs what 
 
 bench: ## prints the numbers the README quotes, and how they were measured
 	bash compat-tests/bench.sh
+
+soak: ## an hour of writing with retention and merges: memory, objects and index must stay flat
+	cargo build --workspace --bins --features gateway/failpoints
+	STREAMHOUSE_SOAK_SECONDS=3600 cargo test --workspace --features gateway/failpoints --test soak -- --nocapture
 
 fmt:
 	cargo fmt --all
