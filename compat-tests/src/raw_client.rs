@@ -51,9 +51,9 @@ impl RawClient {
         Ok(Sent { api: ApiKey::try_from(R::KEY).map_err(|()| wrong("unknown key"))?, version, correlation_id })
     }
 
-    /// Waits until something can be read. Cancel safe.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.stream.readable().await
+    /// Waits until an answer begins to arrive, or the connection ends. Cancel safe.
+    pub async fn arriving(&self) -> io::Result<()> {
+        self.stream.peek(&mut [0]).await.map(drop)
     }
 
     /// The answer to the oldest request not yet answered, which must be `sent`.

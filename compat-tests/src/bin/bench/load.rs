@@ -162,7 +162,7 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<(Vec<Dur
             continue;
         };
         // Reading a frame is not cancel safe, so the linger waits beside it only until its first byte is there.
-        if tokio::time::timeout(wait, client.readable()).await.is_err() {
+        if tokio::time::timeout(wait, client.arriving()).await.is_err() {
             continue;
         }
         let answer = client.receive::<ProduceRequest>(oldest.sent).await?;
