@@ -34,6 +34,7 @@ fn hasty(setup: Setup) -> Setup {
         ("storage.retention-interval-ms", "250"),
         ("storage.sweep-interval-ms", "250"),
         ("storage.sweep-grace-ms", "500"),
+        ("metadata.snapshot-entries", "100"),
         ("storage.tail-cache-bytes", "16777216"),
         ("storage.block-cache-bytes", "16777216"),
     ]

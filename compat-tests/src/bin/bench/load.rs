@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::storage::codec::records::{RecordIter, RecordsBuilder};
@@ -51,8 +51,10 @@ pub struct Load {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// From the making of a batch's oldest record to its ack.
+    /// From the making of a batch's oldest record to its ack: what an application waits.
     pub acks: Vec<Duration>,
+    /// From the sending of a request to its answer: what the gateway takes.
+    pub requests: Vec<Duration>,
     /// From the making of a batch's oldest record to its arrival at a consumer.
     pub end_to_end: Vec<Duration>,
     pub produced_bytes: u64,
@@ -64,7 +66,6 @@ struct Shared {
     load: Load,
     began: Instant,
     stop: AtomicBool,
-    acked: AtomicU64,
 }
 
 impl Shared {
@@ -85,8 +86,7 @@ fn since_us(made: u64) -> Duration {
 /// Runs the load; the consumers begin at the end of the logs and drain what was produced.
 pub async fn run(load: Load) -> Result<Seen> {
     let (producers, consumers, groups) = (load.producers, load.consumers, load.groups);
-    let (stop, acked) = (AtomicBool::new(false), AtomicU64::new(0));
-    let shared = Arc::new(Shared { load, began: Instant::now(), stop, acked });
+    let shared = Arc::new(Shared { load, began: Instant::now(), stop: AtomicBool::new(false) });
     let mut consuming = JoinSet::new();
     for _ in 0..groups {
         for number in 0..consumers {
@@ -99,9 +99,10 @@ pub async fn run(load: Load) -> Result<Seen> {
     }
     let mut seen = Seen::default();
     while let Some(done) = producing.join_next().await {
-        let (acks, bytes) = done??;
-        seen.acks.extend(acks);
-        seen.produced_bytes += bytes;
+        let of_one = done??;
+        seen.acks.extend(of_one.acks);
+        seen.requests.extend(of_one.requests);
+        seen.produced_bytes += of_one.produced_bytes;
     }
     tokio::time::sleep(Duration::from_secs(1)).await; // what was acked last is on its way
     shared.stop.store(true, Ordering::Relaxed);
@@ -115,20 +116,20 @@ pub async fn run(load: Load) -> Result<Seen> {
 
 struct Flying {
     sent: Sent,
+    sent_at: Instant,
     made: u64,
     batches: usize,
     bytes: usize,
 }
 
-async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u64)> {
+async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
     let load = &shared.load;
     let mut client = RawClient::connect(load.address).await?;
     let (id, epoch) = new_producer(&mut client).await?;
     let rate = load.bytes_per_second / load.producers as f64 / RECORD_BYTES as f64;
     let mut sequences = vec![0_i32; load.partitions as usize];
     let mut next_partition = number * load.partitions as usize / load.producers;
-    let (mut flying, mut acks) = (VecDeque::<Flying>::new(), Vec::new());
-    let (mut made, mut bytes) = (0_u64, 0_u64);
+    let (mut flying, mut seen, mut made) = (VecDeque::<Flying>::new(), Seen::default(), 0_u64);
     let value = vec![b'v'; RECORD_BYTES - 8];
     let (began, began_us) = (Instant::now(), now_us());
     let made_at = |record: u64| began_us + (record as f64 / rate * 1e6) as u64;
@@ -153,8 +154,10 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<(Vec<Dur
             }
             let number = batches.len();
             let size = (made - first) as usize * RECORD_BYTES;
-            let sent = client.send(PRODUCE_VERSION, &produce(load.topic, -1, 30_000, batches)).await?;
-            flying.push_back(Flying { sent, made: made_at(first), batches: number, bytes: size });
+            let request = produce(load.topic, -1, 30_000, batches);
+            let sent_at = Instant::now();
+            let sent = client.send(PRODUCE_VERSION, &request).await?;
+            flying.push_back(Flying { sent, sent_at, made: made_at(first), batches: number, bytes: size });
         }
         let wait = if flying.len() < IN_FLIGHT && goes_on { LINGER } else { Duration::from_secs(30) };
         let Some(oldest) = flying.front() else {
@@ -170,13 +173,13 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<(Vec<Dur
             return Err(format!("a produce failed with error {}", failed.error_code).into());
         }
         if shared.counts() {
-            acks.extend(std::iter::repeat_n(since_us(oldest.made), oldest.batches));
-            bytes += oldest.bytes as u64;
+            seen.acks.extend(std::iter::repeat_n(since_us(oldest.made), oldest.batches));
+            seen.requests.push(oldest.sent_at.elapsed());
+            seen.produced_bytes += oldest.bytes as u64;
         }
-        shared.acked.fetch_add(oldest.bytes as u64, Ordering::Relaxed);
         flying.pop_front();
     }
-    Ok((acks, bytes))
+    Ok(seen)
 }
 
 async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u64)> {

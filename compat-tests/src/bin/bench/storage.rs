@@ -71,7 +71,8 @@ async fn steady(latencies: Latencies, profile: &str, bar: &str) -> Result<()> {
     row(
         &format!("20 MiB/s, 288 partitions, 4 producers, 4 consumers, {} latencies, {profile}", latencies.name),
         &format!(
-            "produce {}; end to end {}; {} PUT, {} GET; {:.2} CPU-ms per MiB in + out",
+            "produce request {}; record to ack {}; end to end {}; {} PUT, {} GET; {:.2} CPU-ms per MiB in + out",
+            p50_p99(&mut seen.requests),
             p50_p99(&mut seen.acks),
             p50_p99(&mut seen.end_to_end),
             requests.puts,
@@ -99,9 +100,10 @@ async fn requests_per_gib(groups: usize, rate: f64) -> Result<()> {
     row(
         &format!("{rate} MiB/s, throughput profile, {groups} consumers for each producer"),
         &format!(
-            "{:.0} PUT and {:.0} GET per GiB; read {:.2} x what was written; produce {}; {:.2} CPU-ms per MiB in + out",
+            "{:.0} PUT and {:.0} GET per GiB at {:.1} MiB/s; read {:.2} x what was written; record to ack {}; {:.2} CPU-ms per MiB in + out",
             requests.puts as f64 / gib,
             requests.gets as f64 / gib,
+            produced_bytes as f64 / MIB / 30.0,
             consumed_bytes as f64 / produced_bytes as f64,
             p50_p99(&mut acks),
             cpu * 1000.0 / ((produced_bytes + consumed_bytes) as f64 / MIB)
@@ -134,7 +136,7 @@ async fn backlog() -> Result<()> {
     row(
         "a backlog drained while 20 MiB/s arrive",
         &format!(
-            "{:.1} MiB/s drained, {:.1} x the live rate; live produce {} without, {} with",
+            "{:.1} MiB/s drained, {:.1} x the live rate; live record to ack {} without, {} with",
             drained / MIB,
             drained / MIB / 20.0,
             p50_p99(&mut alone.acks),
