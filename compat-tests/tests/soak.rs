@@ -10,6 +10,7 @@ use compat_tests::harness::{Gateway, Setup};
 use compat_tests::raw_client::RawClient;
 use compat_tests::requests::{create_topic, fetch_one, produce, produced};
 use compat_tests::s3_server::S3Server;
+use metadata::clock::{Clock as _, SystemClock};
 use storage::codec::records::RecordsBuilder;
 use tokio::time::sleep;
 
@@ -68,8 +69,7 @@ fn largest(samples: &[Size]) -> Size {
 fn batch(marker: u64) -> Bytes {
     let mut value = vec![b'x'; BATCH_BYTES];
     value[..8].copy_from_slice(&marker.to_be_bytes());
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    RecordsBuilder::new().values(now.as_millis() as i64, [value]).build()
+    RecordsBuilder::new().values(SystemClock.now_ms(), [value]).build()
 }
 
 #[tokio::test]

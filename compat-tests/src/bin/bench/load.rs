@@ -6,9 +6,9 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use ::storage::codec::records::{RecordIter, RecordsBuilder};
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use compat_tests::raw_client::{RawClient, Sent};
 use compat_tests::requests::{FETCH_VERSION, PRODUCE_VERSION, new_producer, produce, produced, topic_name};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
+use metadata::clock::{Clock as _, SystemClock};
 use metadata::model::batch::{BatchIter, ProducerStamp};
 use metadata::model::ids::ProducerId;
 use tokio::task::JoinSet;
@@ -74,9 +75,10 @@ impl Shared {
     }
 }
 
-/// Microseconds since the epoch: what producer and consumer compare.
+/// Microseconds since the first call: what producer and consumer compare.
 fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    FIRST.get_or_init(Instant::now).elapsed().as_micros() as u64
 }
 
 fn since_us(made: u64) -> Duration {
@@ -148,7 +150,7 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
                 let stamp = ProducerStamp { id: ProducerId(id), epoch, base_sequence, transactional: false };
                 sequences[partition] += count as i32;
                 let values = (made..made + count).map(|record| [&made_at(record).to_be_bytes()[..], &value].concat());
-                let batch = RecordsBuilder::new().stamp(stamp).values((now_us() / 1000) as i64, values).build();
+                let batch = RecordsBuilder::new().stamp(stamp).values(SystemClock.now_ms(), values).build();
                 batches.push((partition as i32, Some(batch)));
                 made += count;
             }
