@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# A real container of the image: built, started read-only, asked for its health, used from the host and from a second container,
+# stopped with SIGTERM, started again with its data. Needs root, podman, runc, debootstrap, kcat (all in Debian) and the program.
+#
+# Then the environments of other images, each as its compose files have it.
+#
+# usage: test.sh <streamhouse program>
+#
+# There need be no registry: the base image is imported from a debootstrap tree. The Dockerfile is the repository's, but for its
+# first stage: the program is given, not built, because a release build in a container takes longer than all the rest.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+program=${1:?usage: test.sh <streamhouse program>}
+work=${WORK:-$(mktemp -d)}
+base=localhost/streamhouse-test-base image=localhost/streamhouse-test
+name=streamhouse-test-$$ volume=streamhouse-test-$$ network=streamhouse-test-$$
+# No more than this machine's own: podman asks for more than it may have.
+limits=(--ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit nproc=4096:4096)
+pod() { podman --runtime runc "$@"; }
+
+step() { printf '== %s\n' "$*"; }
+fail() { echo "test.sh: $*" >&2; pod logs "$name" >&2 || true; exit 1; }
+cleanup() {
+  pod rm -f -v "$name" >/dev/null 2>&1 || true
+  pod volume rm -f "$volume" >/dev/null 2>&1 || true
+  pod network rm -f "$network" >/dev/null 2>&1 || true
+}
+trap cleanup EXIT
+
+for tool in podman runc debootstrap kcat; do command -v $tool >/dev/null || fail "$tool is missing"; done
+
+if ! pod image exists $base; then
+  step "base image"
+  [ -d "$work/tree" ] || debootstrap --variant=minbase --include=ca-certificates,busybox-static,netcat-openbsd,kcat bookworm "$work/tree" >"$work/debootstrap.log"
+  tar -C "$work/tree" -c . | pod import -q - $base >/dev/null
+fi
+
+step "image"
+mkdir -p "$work/context"
+cp "$program" "$work/context/streamhouse" && strip "$work/context/streamhouse"
+awk '/^FROM .* AS build$/ { skip = 1 } /^FROM/ && !/ AS build$/ { skip = 0 } !skip' "$here/Dockerfile" |
+  sed 's|^COPY --from=build /streamhouse |COPY streamhouse |' >"$work/Dockerfile"
+grep -q '^COPY streamhouse ' "$work/Dockerfile" || fail "the Dockerfile has no stage build that gives /streamhouse"
+pod build -q --format docker --build-arg BASE=$base -f "$work/Dockerfile" -t $image "$work/context" >/dev/null
+echo "size: $(($(pod image inspect --format '{{.Size}}' $image) / 1000000)) MB"
+[ "$(pod image inspect --format '{{.User}} {{.Config.StopSignal}}' $image)" = "1000:0 SIGTERM" ] || fail "user or stop signal"
+
+run() {
+  pod run -d --name "$name" --network "$network" --network-alias kafka -p 127.0.0.1:19092:19092 --read-only \
+    "${limits[@]}" -v "$volume:/var/lib/kafka/data" \
+    -e KAFKA_NODE_ID=1 -e KAFKA_PROCESS_ROLES=broker,controller \
+    -e KAFKA_LISTENERS='INSIDE://:29092,CONTROLLER://:29093,OUTSIDE://:19092' \
+    -e KAFKA_ADVERTISED_LISTENERS='INSIDE://kafka:29092,OUTSIDE://localhost:19092' \
+    -e KAFKA_LISTENER_SECURITY_PROTOCOL_MAP='CONTROLLER:PLAINTEXT,INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT' \
+    -e KAFKA_CONTROLLER_LISTENER_NAMES=CONTROLLER -e KAFKA_CONTROLLER_QUORUM_VOTERS=1@kafka:29093 \
+    -e KAFKA_INTER_BROKER_LISTENER_NAME=INSIDE -e KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR=1 $image >/dev/null
+}
+
+healthy() {
+  for _ in $(seq 100); do
+    if pod healthcheck run "$name" >/dev/null 2>&1; then return; fi
+    sleep 0.1
+  done
+  fail "not healthy"
+}
+
+step "start"
+pod network create "$network" >/dev/null
+pod volume create "$volume" >/dev/null
+began=$(date +%s%N)
+run
+healthy
+echo "healthy after $((($(date +%s%N) - began) / 1000000)) ms"
+
+step "from the host by port"
+echo hello | kcat -b localhost:19092 -P -t greetings
+kcat -b localhost:19092 -L | grep -q 'broker 1 at localhost:19092' || fail "what clients outside are told"
+[ "$(kcat -b localhost:19092 -C -t greetings -o beginning -e -q)" = hello ] || fail "what the host reads"
+
+step "inside: the name, the shell, who it runs as, where the data lies"
+pod exec "$name" sh -c 'nc -z localhost 29092 && [ "$(id -u)" = 1000 ] && [ -n "$(ls /var/lib/kafka/data)" ]' || fail "inside"
+pod exec "$name" bash -c 'touch /etc/x 2>/dev/null' && fail "the root can be written"
+
+step "from a second container by name"
+# Not every podman has its plugin for names.
+address=$(pod inspect --format "{{(index .NetworkSettings.Networks \"$network\").IPAddress}}" "$name")
+second() { pod run --rm -i "${limits[@]}" --network "$network" --add-host "kafka:$address" $base kcat -b kafka:29092 "$@"; }
+second -L | grep -q 'broker 1 at kafka:29092' || fail "what clients inside are told"
+[ "$(second -C -t greetings -o beginning -e -q)" = hello ] || fail "what the second container reads"
+
+step "SIGTERM"
+began=$(date +%s%N)
+pod stop -t 20 "$name" >/dev/null
+echo "stopped after $((($(date +%s%N) - began) / 1000000)) ms"
+[ "$(pod inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || fail "it did not end with 0"
+
+step "again, with its data"
+pod rm -v "$name" >/dev/null
+run
+healthy
+[ "$(kcat -b localhost:19092 -C -t greetings -o beginning -e -q)" = hello ] || fail "the data is gone"
+
+step "a mistake ends with one line that names the variable"
+said=$(pod run --rm "${limits[@]}" -e KAFKA_LISTENERS=SASL_SSL://:9093 $image 2>&1 | grep '^streamhouse: ') || true
+[ "$(echo "$said" | wc -l)" = 1 ] && [[ $said == *KAFKA_LISTENERS* ]] || fail "it said: $said"
+
+# shape <what> <advertised> <podman arguments...>: starts in that shape, tells that address, takes a record and gives it back.
+shape() {
+  step "shape: $1"
+  local advertised=$2
+  shift 2
+  pod rm -f -v "$name" >/dev/null
+  pod run -d --name "$name" --hostname broker --network "$network" -p 127.0.0.1:19092:19092 --read-only "${limits[@]}" "$@" \
+    $image >/dev/null
+  healthy
+  kcat -b localhost:19092 -L | grep -q "at $advertised" || fail "not told: $advertised"
+  echo hello | kcat -b localhost:19092 -P -t shape
+  [ "$(kcat -b localhost:19092 -C -t shape -o beginning -e -q)" = hello ] || fail "what was written is not read"
+}
+
+shape "cp-kafka, one KRaft node" localhost:19092 \
+  -e KAFKA_NODE_ID=1 -e KAFKA_PROCESS_ROLES=broker,controller -e CLUSTER_ID=MkU3OEVBNTcwNTJENDM2Qk \
+  -e KAFKA_LISTENERS=PLAINTEXT://broker:29092,CONTROLLER://broker:29093,PLAINTEXT_HOST://0.0.0.0:19092 \
+  -e KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://broker:29092,PLAINTEXT_HOST://localhost:19092 \
+  -e KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT \
+  -e KAFKA_CONTROLLER_LISTENER_NAMES=CONTROLLER -e KAFKA_LOG_DIRS=/tmp/kraft-combined-logs -v /tmp/kraft-combined-logs
+shape "cp-kafka with ZooKeeper" localhost:19092 \
+  -e KAFKA_BROKER_ID=1 -e KAFKA_ZOOKEEPER_CONNECT=zookeeper:2181 -e KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR=1 \
+  -e KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=PLAINTEXT:PLAINTEXT,PLAINTEXT_INTERNAL:PLAINTEXT \
+  -e KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://localhost:19092,PLAINTEXT_INTERNAL://broker:29092
+shape "Bitnami" localhost:19092 \
+  -e KAFKA_CFG_NODE_ID=0 -e KAFKA_CFG_PROCESS_ROLES=controller,broker -e ALLOW_PLAINTEXT_LISTENER=yes \
+  -e KAFKA_CFG_LISTENERS=PLAINTEXT://:9092,CONTROLLER://:9093,EXTERNAL://:19092 \
+  -e KAFKA_CFG_ADVERTISED_LISTENERS=PLAINTEXT://broker:9092,EXTERNAL://localhost:19092 \
+  -e KAFKA_CFG_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,EXTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT \
+  -e KAFKA_CFG_CONTROLLER_LISTENER_NAMES=CONTROLLER -v /bitnami/kafka
+printf 'node.id=5\nlisteners=PLAINTEXT://:19092\nadvertised.listeners=PLAINTEXT://localhost:19092\n' >"$work/server.properties"
+chmod 644 "$work/server.properties"
+shape "a mounted server.properties" "localhost:19092" -v "$work/server.properties:/mnt/shared/config/server.properties:ro"
+kcat -b localhost:19092 -L | grep -q 'broker 5 at' || fail "the node id of the file"
+echo passed
