@@ -106,6 +106,31 @@ async fn what_cannot_be_served_ends_with_one_line_that_names_the_variable() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_taken_names_the_variable_that_asked_for_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let setup = || Setup::bare().unwrap().args(["--kafka-env", "--admin", "127.0.0.1:0"]);
+    let kafkas = setup().env("KAFKA_LISTENERS", format!("PLAINTEXT://{address}")).run().await.unwrap();
+    assert_eq!(kafkas.code, Some(1), "{kafkas:?}");
+    assert!(kafkas.stderr.contains("(it is set by KAFKA_LISTENERS)"), "{}", kafkas.stderr);
+    let ours = setup().env("KAFKA_LISTENERS", "PLAINTEXT://127.0.0.1:1").args(["--listen", &address]);
+    let ours = ours.args(["--advertise", &address]).run().await.unwrap();
+    assert!(ours.stderr.contains(&address) && !ours.stderr.contains("KAFKA_"), "{}", ours.stderr);
+}
+
+#[tokio::test]
+async fn the_folder_of_a_broker_is_left_as_it_is_with_a_warning() {
+    let folder = TempDir::new().unwrap();
+    let meta = folder.path().join("meta.properties");
+    std::fs::write(&meta, "version=1").unwrap();
+    let mut gateway = Setup::new().unwrap().data(folder.path()).start().await.unwrap();
+    let log = gateway.stderr();
+    assert!(log.contains("a Kafka broker has lived here") && log.contains("meta.properties"), "{log}");
+    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+    assert_eq!(std::fs::read_to_string(&meta).unwrap(), "version=1");
+}
+
+#[tokio::test]
 async fn without_the_flag_the_environment_of_kafka_is_left_alone() {
     let setup = Setup::new().unwrap().env("KAFKA_LISTENERS", "SASL_SSL://:1").env("KAFKA_NODE_ID", "nine");
     let mut gateway = setup.start().await.unwrap();

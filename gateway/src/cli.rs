@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::options::Options;
 use crate::options::kafka_env::{self, Properties, Remarks, Surroundings, Translated};
@@ -187,9 +187,19 @@ impl Cli {
             ("log-format", &self.log_format),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
-        let Translated { table, remarks } = self.kafkas_own()?;
+        let Translated { table, mut remarks } = self.kafkas_own()?;
+        let kafkas = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
+        let (data, listen) = (kafkas("data"), kafkas("listen"));
         let options = load(table, self.config.as_deref(), std::env::vars(), &self.sets, flags)?;
         options.validate()?;
+        // Something else may have won over Kafka's own.
+        if data.is_none_or(|data| options.data != Path::new(&data)) {
+            remarks.origins.remove("--data");
+        }
+        if listen.is_none_or(|listen| options.listen != listen) {
+            remarks.origins.remove("--listen");
+        }
+        remarks.warnings.extend(kafka_env::data_of_a_broker(&options.data));
         Ok((options, remarks))
     }
 

@@ -62,9 +62,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Some(Command::Cost { .. } | Command::Health { .. }) | None => {
-            runtime.block_on(run(options, remarks.data_from.as_deref()))
-        }
+        Some(Command::Cost { .. } | Command::Health { .. }) | None => runtime.block_on(run(options, &remarks)),
         Some(Command::Restore(args)) => runtime.block_on(run_restore(&options, args.at)),
         Some(Command::Scrub(_)) => runtime.block_on(run_scrub(&options)),
     }
@@ -136,7 +134,7 @@ fn show(admin: &str, path: &str) -> ExitCode {
     }
 }
 
-async fn run(options: Options, data_from: Option<&str>) -> ExitCode {
+async fn run(options: Options, remarks: &Remarks) -> ExitCode {
     let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
     let Ok((mut terminate, mut interrupt)) = signals else {
         eprintln!("streamhouse: cannot listen for signals");
@@ -148,8 +146,7 @@ async fn run(options: Options, data_from: Option<&str>) -> ExitCode {
             Ok(app) => app,
             Err(error) => {
                 let text = error.to_string();
-                let from = data_from.filter(|_| text.contains("--data")).map(|from| format!(" (it is set by {from})"));
-                eprintln!("streamhouse: {text}{}", from.unwrap_or_default());
+                eprintln!("streamhouse: {text}{}", remarks.blame(&text));
                 return ExitCode::from(EXIT_START);
             }
         },

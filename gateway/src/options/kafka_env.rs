@@ -2,7 +2,7 @@
 //!
 //! Three dialects, told apart by nothing but their names: `KAFKA_NUM_PARTITIONS` (apache/kafka, cp-kafka),
 //! `KAFKA_CFG_NUM_PARTITIONS` (Bitnami), `num.partitions=` (the file). The environment wins over the file, as in the images;
-//! our own options win over both. All of it is pure: text in, options and remarks out.
+//! our own options win over both. The translation is pure: text in, options and remarks out.
 //!
 //! A property is one of four: it acts; it has nothing to act on here and is named once in the log; it asks for a guard that
 //! does not exist here and is refused, because ignoring it would leave the user less safe than they believe; or nobody knows
@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use toml::{Table, Value};
 
@@ -67,8 +68,8 @@ pub struct Remarks {
     pub without_effect: Vec<String>,
     /// Sentences, each a warning.
     pub warnings: Vec<String>,
-    /// The variable or file that says where the data lies, to be named when that place is of no use.
-    pub data_from: Option<String>,
+    /// Flags whose options were set by a variable or a file, and which: to be named when the value turns out to be of no use.
+    pub origins: BTreeMap<&'static str, String>,
 }
 
 /// Our options as Kafka's properties ask for them.
@@ -81,6 +82,12 @@ pub struct Translated {
 }
 
 impl Remarks {
+    /// What set the option that an error text names by its flag, as words to be added to that text.
+    pub fn blame(&self, error: &str) -> String {
+        let named = self.origins.iter().find(|(flag, _)| error.contains(**flag));
+        named.map(|(_, origin)| format!(" (it is set by {origin})")).unwrap_or_default()
+    }
+
     /// Writes them to the log: one line for all that has no effect, one for each warning.
     pub fn log(&self) {
         if !self.without_effect.is_empty() {
@@ -159,7 +166,7 @@ fn option(to: &mut Translated, key: &str, name: &str, property: &Property) -> Re
                 let at = &property.origin;
                 to.remarks.warnings.push(format!("{at}: only the first of these folders is used: {first}"));
             }
-            to.remarks.data_from = Some(property.origin.clone());
+            to.remarks.origins.insert("--data", property.origin.clone());
             Value::String(first.to_owned())
         }
         _ => Value::String(text.to_owned()),
@@ -172,6 +179,16 @@ fn option(to: &mut Translated, key: &str, name: &str, property: &Property) -> Re
 /// Whether a folder is a mount of its own; the fifth word of a line of mountinfo is its place.
 fn is_mount(mounts: &str, folder: &str) -> bool {
     mounts.lines().any(|line| line.split(' ').nth(4) == Some(folder))
+}
+
+/// A warning if a Kafka broker has lived in the folder: its user expects to find the records again.
+pub fn data_of_a_broker(folder: &Path) -> Option<String> {
+    let signs = ["meta.properties", "data/meta.properties"]; // the second is Bitnami's
+    let found = signs.iter().map(|sign| folder.join(sign)).find(|path| path.is_file())?;
+    let found = found.display();
+    Some(format!(
+        "a Kafka broker has lived here ({found}): its records are not read, and its files are left as they are"
+    ))
 }
 
 fn refusal(property: &Property, name: &str, reason: &str) -> OptionsError {

@@ -45,8 +45,8 @@ pub(super) fn listeners(
             told.iter().map(|(name, at)| (name.clone(), HostPort { host: String::new(), port: at.port })).collect()
         }
         (None, None) => {
-            let bitnami =
-                properties.values().any(|p| p.origin.starts_with("KAFKA_CFG_") || p.origin.contains("PLAINTEXT_L"));
+            let is_bitnami = |origin: &str| origin.starts_with("KAFKA_CFG_") || origin == "ALLOW_PLAINTEXT_LISTENER";
+            let bitnami = properties.values().any(|property| is_bitnami(&property.origin));
             // Of a Bitnami container the name is told, of the others localhost, as their own defaults do.
             let host = if bitnami { around.host.as_str() } else { "localhost" };
             to.table.insert("listen".into(), Value::String(IMAGE_LISTENERS.into()));
@@ -93,6 +93,7 @@ pub(super) fn listeners(
     {
         return Err(refusal(property, ADVERTISED, &format!("there is no listener {name} in {LISTENERS}")));
     }
+    to.remarks.origins.insert("--listen", source.origin.clone());
     to.table.insert("listen".into(), Value::String(listen.join(",")));
     to.table.insert("advertise".into(), Value::String(advertise.join(",")));
     Ok(())
