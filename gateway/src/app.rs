@@ -200,7 +200,6 @@ async fn start_metadata(
 ) -> Result<(Metadata, String, Option<Archiver>), AppError> {
     let place = options.journal_place()?;
     let journal = journal::open(options, place, stores).await?;
-    let archiver = journal::archiver(options, place, stores, &journal);
     let bucket = stores.for_purpose(Purpose::Upkeep);
     let session = OpenSession {
         node: NodeId(options.node_id),
@@ -213,7 +212,7 @@ async fn start_metadata(
         fence_others: true,
     };
     let metadata = Metadata::start(MetadataParts {
-        journal,
+        journal: Arc::clone(&journal),
         snapshots: Arc::new(BucketSnapshots::new(
             stores.for_purpose(Purpose::Snapshot),
             options.metadata.restore_window(),
@@ -226,6 +225,8 @@ async fn start_metadata(
     .await?;
     let cluster_id = metadata.read(|state| state.cluster_id().to_owned());
     claim::claim(&bucket, &cluster_id, place).await?;
+    // Not sooner: it writes into the bucket, which may turn out to be another cluster's.
+    let archiver = journal::archiver(options, place, stores, &journal);
     Ok((metadata, cluster_id, archiver))
 }
 
