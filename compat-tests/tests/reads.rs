@@ -69,9 +69,16 @@ async fn the_disk_keeps_blocks_over_a_restart_and_a_damaged_file_is_a_miss() {
     let mut gateway = written(Setup::new().unwrap(), &s3, 30).await;
     let cold = gets_of(&mut gateway, &s3, 1, 30).await;
     assert!(cold >= 30, "{cold}");
-    tokio::time::sleep(Duration::from_millis(300)).await; // the last blocks are on their way to the disk
-    let warm = gets_of(&mut gateway, &s3, 1, 30).await;
-    assert!(warm <= 10, "{warm} GETs although the disk has nearly all");
+    // A busy disk is not waited for: what did not get there in one round does in the next.
+    let mut warm = cold;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(300)).await; // the last blocks are on their way to the disk
+        warm = gets_of(&mut gateway, &s3, 1, 30).await;
+        if warm <= 3 {
+            break;
+        }
+    }
+    assert!(warm <= 3, "{warm} GETs although the disk has had ten chances to take all");
     assert!(gateway.metric("streamhouse_disk_cache_hits_total").await.unwrap().unwrap() >= 24.0);
     let cluster = std::fs::read_dir(gateway.data().join("cache")).unwrap().next().unwrap().unwrap().path();
     let mut damaged = 0;
