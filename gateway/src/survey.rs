@@ -248,7 +248,56 @@ async fn from_archive(
 
 #[cfg(test)]
 mod tests {
+    use metadata::archive::{Archiver, PREFIX};
+    use metadata::command::Command;
+    use metadata::handle::{Metadata, MetadataParts};
+    use metadata::journal::memory::MemoryJournal;
+    use metadata::snapshot::MemorySnapshots;
+    use storage::blob::memory::MemoryStore;
+
     use super::*;
+
+    /// A gateway's life of `count` commands, every few of them copied, and the hash of its state at the end.
+    async fn copied(blobs: &Arc<dyn BlobStore>, count: usize) -> (Lsn, u64) {
+        let journal = Arc::new(MemoryJournal::default());
+        let snapshots = Arc::new(MemorySnapshots::default());
+        let archive = Archive::new(Arc::new(BlobEntries::new(Arc::clone(blobs))));
+        let copying = Archiver::start(Arc::clone(&journal) as _, archive, Duration::from_millis(50));
+        let parts = MetadataParts::for_tests(1, Arc::clone(&journal) as _, snapshots);
+        let metadata = Metadata::start(parts).await.unwrap();
+        for _ in 0..count {
+            metadata.submit(Command::AllocateProducerIds { count: 1 }).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        copying.finish().await;
+        metadata.read(|state| (state.applied(), state.hash()))
+    }
+
+    async fn told(blobs: &Arc<dyn BlobStore>, until: Option<i64>) -> Result<Survey, SurveyError> {
+        survey(blobs, Source::Copies, until, &|_| ()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn l1_copies_give_the_state_back_to_the_last_entry() {
+        let blobs: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
+        let (lsn, hash) = copied(&blobs, 20).await;
+        assert!(blobs.list(PREFIX, None, 99).await.unwrap().len() > 3, "several copies");
+        let survey = told(&blobs, None).await.unwrap();
+        assert_eq!((survey.state.applied(), survey.head, survey.state.hash()), (lsn, lsn, hash));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lies_behind_a_hole_in_the_copies_is_not_applied() {
+        let blobs: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
+        let (lsn, _) = copied(&blobs, 20).await;
+        let copies = blobs.list(PREFIX, None, 99).await.unwrap();
+        let (gone, _) = copies[1].key.strip_prefix(PREFIX).unwrap().split_once('-').unwrap();
+        blobs.delete_many(&[copies[1].key.clone()]).await.unwrap();
+        let survey = told(&blobs, None).await.unwrap();
+        assert_eq!(survey.state.applied(), Lsn(gone.parse::<u64>().unwrap() - 1));
+        assert_eq!(survey.head, lsn, "what was heard of");
+        assert!(matches!(told(&blobs, Some(i64::MAX)).await, Err(SurveyError::TooEarly { .. })));
+    }
 
     #[test]
     fn times_are_read_as_they_are_written() {

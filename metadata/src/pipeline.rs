@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::appender::{AppenderParts, Waiting, Work};
@@ -38,6 +38,8 @@ pub(crate) struct Pipeline {
     flying: VecDeque<Flight>,
     /// An entry was lost: nothing is sent until all flights have settled.
     is_broken: bool,
+    /// How often in a row an entry lost its place.
+    losses: u32,
     /// The highest generation of segments sent, and the lowest that is still accepted.
     sent_generation: u64,
     accepted_generation: u64,
@@ -93,6 +95,7 @@ impl Pipeline {
             pending: VecDeque::new(),
             flying: VecDeque::new(),
             is_broken: false,
+            losses: 0,
             sent_generation: 0,
             accepted_generation: 0,
             last_append: Instant::now(),
@@ -292,6 +295,7 @@ impl Pipeline {
 
     async fn accept(&mut self, at: Lsn, entry: &Entry) {
         self.backoff.reset();
+        self.losses = 0;
         let replica = Arc::clone(&self.parts.replica);
         while let Err(error) = replica.accept(at, entry).await {
             self.pause_after(error).await;
@@ -305,23 +309,64 @@ impl Pipeline {
     /// Something else stands where the entry was to stand. If that fences us, the replica ends here.
     async fn lose(&mut self, at: Lsn, entry: Entry) {
         self.parts.metrics.append_retries.inc();
-        self.accepted_generation = self.sent_generation + 1;
+        let has_segment = entry.commands.iter().any(|command| match command {
+            Command::CommitSegment(commit) => commit.object == ObjectId::at(at),
+            _ => false,
+        });
+        if has_segment || self.flying.iter().any(|behind| behind.has_segment) {
+            self.accepted_generation = self.sent_generation + 1;
+        }
         self.is_broken = true;
         self.backoff.reset();
         let replica = Arc::clone(&self.parts.replica);
         while let Err(error) = replica.reach(at).await {
             self.pause_after(error).await;
         }
-        let has_segment = entry.commands.iter().any(|command| match command {
-            Command::CommitSegment(commit) => commit.object == ObjectId::at(at),
-            _ => false,
-        });
+        // Whoever wrote there went on: what is next goes behind that. If it cannot be told, the next loss tells more.
+        let _ = replica.journal_head().await;
         if has_segment || !self.flying.is_empty() {
             replica.give_up(entry.sequence, "its place in the journal was lost");
-        } else {
+        } else if replica.own_applied() < entry.sequence {
             // Nothing is behind it: it may as well stand at the next position.
-            self.place(Entry { follows: None, ..entry }, None);
+            self.losses += 1;
+            self.place_again(Entry { follows: None, ..entry });
         }
+    }
+
+    /// Puts an entry that lost its place at the next one; if it loses again and again, at twice as many at once each time. Of
+    /// its copies the first counts, and `apply` ignores the rest. A busy writer, whose entries are under way to every place
+    /// that seems free, is so passed by whoever is to fence it.
+    fn place_again(&mut self, entry: Entry) {
+        let places =
+            1usize.checked_shl(self.losses - 1).map_or(ENTRIES_UNDER_WAY_MAX, |n| n.min(ENTRIES_UNDER_WAY_MAX));
+        let journal = Arc::clone(&self.parts.journal);
+        let carrier = journal.carrier().expect("a pipeline is made for a journal that carries");
+        let before: Vec<Lsn> = (1..places).map(|_| carrier.reserve()).collect();
+        let (at, began) = (carrier.reserve(), Instant::now());
+        let placing = tokio::spawn(async move {
+            let mut copies = JoinSet::new();
+            for at in before.into_iter().chain([at]) {
+                let (journal, entry) = (Arc::clone(&journal), entry.clone());
+                copies.spawn(async move {
+                    match journal.carrier() {
+                        Some(carrier) => (at, carrier.put_at(at, &entry, Vec::new(), None).await),
+                        None => (at, Err(AppendError::Closed)),
+                    }
+                });
+            }
+            let mut last = Err(AppendError::Closed);
+            while let Some(put) = copies.join_next().await {
+                match put {
+                    Ok((of, result)) if of == at => last = result,
+                    // Whether the copy stands there is seen when the journal is read.
+                    Ok((_, Ok(()) | Err(AppendError::KnownNotWritten(_)))) => {}
+                    Ok((_, Err(error))) => return (entry, Err(error)),
+                    Err(ended) => return (entry, Err(AppendError::Unknown(ended.to_string().into()))),
+                }
+            }
+            (entry, last)
+        });
+        self.flying.push_back(Flight { at, has_segment: false, began, placing });
     }
 
     /// The journal could not be read: waits before the next try, or ends the replica, which ends this task.

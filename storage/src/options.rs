@@ -198,11 +198,13 @@ pub struct CompactOptions {
     /// Memory for the keys of one log's uncompacted part (`compact.keys.bytes`; Kafka's `log.cleaner.dedupe.buffer.size`);
     /// about fifty bytes each. A log of more keys takes several passes.
     pub keys_bytes: usize,
+    /// Extents are read by about so many bytes at a time; at least one.
+    pub chunk_bytes: u64,
 }
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        Self { every: Duration::from_secs(15), keys_bytes: 128 << 20 }
+        Self { every: Duration::from_secs(15), keys_bytes: 128 << 20, chunk_bytes: 8 << 20 }
     }
 }
 

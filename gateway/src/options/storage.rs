@@ -169,6 +169,7 @@ impl StorageSection {
             compact: CompactOptions {
                 every: Duration::from_millis(self.compact_interval_ms),
                 keys_bytes: usize::try_from(self.compact_keys_bytes).unwrap_or(usize::MAX),
+                ..CompactOptions::default()
             },
             merge: MergeOptions {
                 every: Duration::from_millis(self.merge_interval_ms),

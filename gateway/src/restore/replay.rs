@@ -164,3 +164,6 @@ fn has_appended(outcome: &Outcome) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,8 +35,6 @@ use crate::blob::BlobError;
 use crate::cache::block::Block;
 use crate::error::ReadError;
 
-/// Extents are read by about so many bytes at a time.
-const CHUNK_BYTES: u64 = 8 << 20;
 /// So many compacted extents side by side are joined even if none of their records goes.
 const JOINED_FROM: usize = 8;
 
@@ -113,7 +111,7 @@ impl Keeper {
         let mut rest = &job.cleaning.extents[..];
         rest = &rest[..rest.partition_point(|extent| extent.base < mapped.until)];
         while !rest.is_empty() {
-            let (chunk, behind) = rest.split_at(chunk_of(rest));
+            let (chunk, behind) = rest.split_at(chunk_of(rest, self.parts.options.compact.chunk_bytes));
             rest = behind;
             let replacement = match self.clean_chunk(job, chunk, &mapped).await {
                 Ok(replacement) => replacement,
@@ -140,7 +138,7 @@ impl Keeper {
         let mut newest = KeyMap::new(self.parts.options.compact.keys_bytes);
         let mut rest = &job.cleaning.extents[job.cleaning.clean..];
         while !rest.is_empty() {
-            let (chunk, behind) = rest.split_at(chunk_of(rest));
+            let (chunk, behind) = rest.split_at(chunk_of(rest, self.parts.options.compact.chunk_bytes));
             rest = behind;
             let blocks = self.sources.blocks(&*self.parts.compact_blobs, chunk, job.leader_epoch).await?;
             let extents = chunk.to_vec();
@@ -304,11 +302,11 @@ fn keep_dirty(new: &mut Vec<Piece>, batch: &BatchView<'_>, bytes: &Bytes) {
 }
 
 /// How many of the first extents are read at once; at least one.
-fn chunk_of(extents: &[Extent]) -> usize {
+fn chunk_of(extents: &[Extent], bytes_max: u64) -> usize {
     let mut bytes = 0;
     let fits = |extent: &&Extent| {
         bytes += u64::from(extent.length);
-        bytes <= CHUNK_BYTES
+        bytes <= bytes_max
     };
     extents.iter().take_while(fits).count().max(1)
 }

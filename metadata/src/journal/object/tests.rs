@@ -1,8 +1,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::command::Command;
+use crate::error::SnapshotStoreError;
+use crate::handle::{Metadata, MetadataParts};
 use crate::journal::contract;
 use crate::journal::contract::entry;
+use crate::snapshot::{MemorySnapshots, SnapshotStore};
 
 /// A bucket in memory. What a call does and tells may differ.
 #[derive(Debug, Default)]
@@ -212,4 +216,74 @@ async fn a_long_journal_is_read_from_its_snapshot_on_and_in_pages() {
     let other = open(&bucket).await;
     other.reached(Lsn(count - 20));
     assert!(matches!(other.head().await, Err(ReadError::Corrupt(_))), "the snapshot's own entry is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn l7_a_damaged_object_is_refused_not_skipped() {
+    let bucket: Arc<Bucket> = Arc::default();
+    let journal = open(&bucket).await;
+    for sequence in 1..=3 {
+        journal.append(&entry(sequence)).await.unwrap();
+    }
+    let whole = bucket.objects()[&key(2)].clone();
+    let flipped = |at: usize| {
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 1;
+        Bytes::from(bytes)
+    };
+    let damaged = [
+        flipped(0),
+        flipped(whole.len() - 1),
+        whole.slice(..whole.len() - 1),
+        whole.slice(1..),
+        Bytes::new(),
+        bucket.objects()[&key(3)].clone(),
+    ];
+    for (number, bytes) in damaged.into_iter().enumerate() {
+        bucket.objects().insert(key(2), bytes.clone());
+        let read = journal.read(Lsn(0), 9).await;
+        assert!(matches!(read, Err(ReadError::Corrupt(_))), "{number}: {read:?}");
+        bucket.objects().insert(key(4), bytes);
+        let other = open(&bucket).await;
+        let put = other.put_at(Lsn(4), &of(9, 1), Vec::new(), in_a_second()).await;
+        assert!(matches!(put, Err(AppendError::Corrupt(_))), "{number}: whose it is cannot be told: {put:?}");
+        bucket.objects().remove(&key(4));
+    }
+    bucket.objects().insert(key(2), whole);
+    assert_eq!(journal.read(Lsn(0), 9).await.unwrap().len(), 3);
+}
+
+/// Keeps every snapshot, as a window for restores does.
+#[derive(Debug, Default)]
+struct AllKept(MemorySnapshots);
+
+#[async_trait]
+impl SnapshotStore for AllKept {
+    async fn put(&self, lsn: Lsn, bytes: Vec<u8>) -> Result<(), SnapshotStoreError> {
+        self.0.put(lsn, bytes).await
+    }
+
+    async fn newest(&self, below: Option<Lsn>) -> Result<Option<(Lsn, Vec<u8>)>, SnapshotStoreError> {
+        self.0.newest(below).await
+    }
+
+    async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError> {
+        Ok(self.0.lsns().first().map_or(lsn, |first| lsn.min(*first)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_behind_the_oldest_snapshot_kept_are_not_trimmed() {
+    let (bucket, snapshots) = (Arc::default(), Arc::new(AllKept::default()));
+    let journal = Arc::new(open(&bucket).await);
+    let mut parts = MetadataParts::for_tests(1, Arc::clone(&journal) as _, Arc::clone(&snapshots) as _);
+    parts.options.snapshot_entries = 5;
+    let metadata = Metadata::start(parts).await.unwrap();
+    for _ in 0..30 {
+        metadata.submit(Command::AllocateProducerIds { count: 1 }).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await; // a snapshot may be due
+    }
+    let kept = snapshots.0.lsns();
+    assert!(kept.len() > 3, "{kept:?}");
+    assert_eq!(journal.first().await, Ok(Lsn(kept[0].0 + 1)), "a restore begins at {}", kept[0]);
 }

@@ -273,6 +273,58 @@ async fn g3_g4_g5_what_changes_during_a_compaction_stays_changed() {
     assert_eq!(bed.objects(), Vec::<String>::new(), "G6: nothing of it is left");
 }
 
+/// Compacts while the log's start moves past the first record, and tells how many objects that wrote.
+async fn overtaken(bed: &Bed, target_bytes: u64) -> u64 {
+    let mut options = options();
+    (options.compact.chunk_bytes, options.merge.target_bytes) = (1, target_bytes);
+    let upkeep = bed.upkeep(options);
+    let before = bed.metrics.upkeep.rewritten_objects.get();
+    bed.world.stage.script().put_delay = Duration::from_secs(3);
+    let cut = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let starts = vec![(tp(), Offset::new(1).unwrap())];
+        bed.metadata.submit(Command::AdvanceLogStart { starts }).await.unwrap();
+    };
+    let (done, ()) = tokio::join!(upkeep.compact(), cut);
+    done.unwrap();
+    bed.world.stage.script().put_delay = Duration::ZERO;
+    assert_eq!(bed.metrics.upkeep.refused_swaps.get(), 1);
+    bed.metrics.upkeep.rewritten_objects.get() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn g5_nothing_behind_a_refused_swap_is_cleaned_by_the_same_pass() {
+    let bed = compacted(&[]).await;
+    for record in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")] {
+        put(&bed, &[(record.0, Some(record.1))]).await;
+    }
+    assert_eq!(overtaken(&bed, 1).await, 1, "the object of the refused swap, and no other");
+    assert!(extents(&bed).iter().all(|extent| !extent.sparse), "nothing was cleaned");
+    bed.upkeep(options()).compact().await.unwrap();
+    let all = kept(&[(1, "b", Some("1")), (2, "a", Some("2")), (3, "c", Some("1"))]);
+    assert_eq!(read_from(&bed.cold_reader(), 1).await, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g5_nor_behind_extents_that_stay_as_they_are() {
+    let bed = compacted(&[]).await;
+    for key in ["a", "b", "c"] {
+        put(&bed, &[(key, Some("1"))]).await;
+    }
+    let mut apart = options();
+    (apart.compact.chunk_bytes, apart.merge.target_bytes) = (1, 1);
+    bed.upkeep(apart).compact().await.unwrap();
+    let sparse = |bed: &Bed| extents(bed).iter().map(|extent| extent.sparse).collect::<Vec<_>>();
+    assert_eq!(sparse(&bed), [true, true, false], "an extent of each");
+    put(&bed, &[("a", Some("2"))]).await;
+    put(&bed, &[("d", Some("1"))]).await;
+    assert_eq!(overtaken(&bed, 1 << 20).await, 1, "the object of the refused swap, and no other");
+    assert_eq!(sparse(&bed), [true, false, false, false], "what is behind it is dirty still");
+    bed.upkeep(options()).compact().await.unwrap();
+    let all = [(1, "b", Some("1")), (2, "c", Some("1")), (3, "a", Some("2")), (4, "d", Some("1"))];
+    assert_eq!(read_from(&bed.cold_reader(), 1).await, kept(&all));
+}
+
 #[tokio::test(start_paused = true)]
 async fn l7_damaged_bytes_stop_a_compaction_and_nothing_is_lost() {
     let world = World::default();

@@ -100,6 +100,28 @@ async fn l8_a_new_producer_whose_first_segment_is_lost_keeps_its_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn l8_what_is_queued_while_a_lost_place_is_looked_at_does_not_overtake() {
+    let bed = Bed::carrying(WriterOptions { deadline: ms(100), ..small() }).await;
+    bed.topic(1, 1).await;
+    let first = next_key(&bed);
+    bed.world.stage.script().refused_keys.insert(first.clone());
+    let lost = bed.submit(vec![(partition(1, 0), stamped(0))]);
+    tokio::time::sleep(PAST_DEADLINE).await;
+    bed.world.stage.script().get_delay = ms(2_000);
+    bed.world.stage.script().refused_keys.clear();
+    while !bed.objects().contains(&first) {
+        tokio::time::sleep(ms(10)).await;
+    }
+    let behind = bed.submit(vec![(partition(1, 0), stamped(1))]).await;
+    assert_eq!(behind.unwrap_err().class(), ErrorClass::Retry, "its producer is new: nothing else tells the order");
+    lost.await.unwrap_err();
+    bed.world.stage.script().get_delay = Duration::ZERO;
+    for n in 0..2 {
+        assert_eq!(base_of(bed.submit(vec![(partition(1, 0), stamped(n))]).await), i64::from(n));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn l3_what_cannot_be_told_in_time_is_unknown_and_the_writer_goes_on() {
     let bed = Bed::carrying(WriterOptions { deadline: ms(100), ..small() }).await;
     bed.topic(1, 1).await;
@@ -159,6 +181,36 @@ async fn l6_a_newer_gateway_ends_the_older_one_which_never_acks_again() {
     let ended = tokio::time::timeout(Duration::from_secs(20), idle.metadata.ended()).await.unwrap();
     assert!(matches!(ended, SubmitError::Fenced(_)), "an idle one hears of it too: {ended}");
     assert_eq!(whole(&newest).await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l6_a_newer_gateway_takes_over_however_busy_the_older_one_is() {
+    let old = Bed::carrying(small()).await;
+    old.topic(1, 1).await;
+    old.world.stage.script().put_delay = ms(60);
+    let world = World { stage: Arc::new(old.world.stage.beside()), ..old.world.clone() };
+    {
+        let mut script = world.stage.script();
+        (script.put_delay, script.get_delay) = (ms(60), ms(20));
+    }
+    let busy = async {
+        for n in 0.. {
+            drop(old.submit(vec![(partition(1, 0), batch_of(1, n))]));
+            tokio::time::sleep(ms(10)).await;
+        }
+    };
+    let began = Instant::now();
+    let new = tokio::select! {
+        new = world.gateway(2, small()) => new,
+        () = busy => unreachable!("it never ends"),
+    };
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(matches!(old.metadata.ended().await, SubmitError::Fenced(_)));
+    let mut lost = 0;
+    while new.submit(vec![(partition(1, 0), batch_of(1, 1 << 40))]).await.is_err() {
+        lost += 1; // what the older one had under way stands there
+    }
+    assert!(lost < 3, "{lost}");
 }
 
 #[tokio::test(start_paused = true)]
