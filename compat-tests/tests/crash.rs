@@ -12,6 +12,7 @@ use compat_tests::load::{Load, Manner, Target};
 use compat_tests::raw_client::RawClient;
 use compat_tests::requests::{commit_offset, committed_offset, create_topic, read_all};
 use compat_tests::s3_server::S3Server;
+use compat_tests::s3_server::faults::RequestKind;
 use kafka_protocol::messages::MetadataRequest;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -141,10 +142,10 @@ async fn while_a_lost_position_is_filled() {
         gateway.restart_with(Some(&format!("journal::before_fill={passes}*off->return"))).await.unwrap();
         load.ledger.more(8, SOON).await.unwrap();
         // Often enough that entries miss their deadline, seldom enough that a filler gets through soon.
-        s3.faults().set(|plan| plan.slow_down = 0.8);
+        s3.faults().set(|plan| (plan.slow_down, plan.only) = (0.8, vec![RequestKind::Create]));
         let code = gateway.ended(SOON * 2).await.unwrap();
         assert_eq!(code, None, "ended by itself instead of by a signal: {}", gateway.stderr());
-        s3.faults().set(|plan| plan.slow_down = 0.0);
+        s3.faults().set(|plan| (plan.slow_down, plan.only) = (0.0, Vec::new()));
         gateway.restart().await.unwrap();
     }
     load.ledger.more(20, SOON).await.unwrap();

@@ -1,22 +1,29 @@
 //! The place of the objects: a folder, or a bucket behind deadlines, retries and counters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use metadata::class::{Classify, ErrorClass};
 use prometheus_client::registry::Registry;
-use storage::blob::BlobStore;
 use storage::blob::local::LocalStore;
 use storage::blob::measured::{BlobMetrics, Measured, Meter};
 use storage::blob::purpose::{Purpose, Stores};
 use storage::blob::retry::RetryOptions;
 use storage::blob::s3::{S3Options, S3Store};
+use storage::blob::{BlobError, BlobStore};
 use storage::cache::disk::DiskCache;
 use storage::metrics::DiskMetrics;
+use tokio::time::{Instant, sleep};
 
 use super::AppError;
 use crate::options::Options;
 
 /// Folder of the objects below the data folder.
 const OBJECTS: &str = "objects";
+
+/// How long a bucket that answers with passing errors is asked again at start.
+const OPEN_WITHIN: Duration = Duration::from_secs(2);
+const OPEN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Folder of the readers' cache below the data folder.
 const CACHE: &str = "cache";
@@ -36,6 +43,20 @@ pub async fn open_cache(
     let opened = tokio::task::spawn_blocking(move || DiskCache::open(folder, bytes, metrics)).await;
     let opened = opened.unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
     opened.map(Some).map_err(|error| AppError::Data { folder: shown, reason: error.to_string() })
+}
+
+/// Opens the bucket; a store that is only busy at the moment is asked again for a short while.
+async fn open_bucket(options: &S3Options, meter: impl Fn() -> Meter) -> Result<S3Store, BlobError> {
+    let deadline = Instant::now() + OPEN_WITHIN;
+    loop {
+        match S3Store::open_metered(options.clone(), meter()).await {
+            Err(error) if error.class() == ErrorClass::Retry && Instant::now() < deadline => {
+                tracing::warn!(%error, "the bucket cannot be used yet; trying again");
+                sleep(OPEN_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens and checks it. Counters stand inside the retries, so that every request is counted and paid for.
@@ -61,7 +82,7 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores,
             s3.endpoint.clone_from(&options.endpoint);
             s3.region.clone_from(&options.region);
             let meter = |purpose| Meter::new(metrics.clone(), "s3", purpose);
-            let opened = S3Store::open_metered(s3, meter(Purpose::Upkeep)).await;
+            let opened = open_bucket(&s3, || meter(Purpose::Upkeep)).await;
             let store = opened.map_err(|source| AppError::Store { place, source })?;
             Stores::new(&lanes, &retry, metrics.hedged_gets(), |purpose| Arc::new(store.metered(meter(purpose))))
         }
