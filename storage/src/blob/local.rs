@@ -16,9 +16,12 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 
+use self::direct::DirectWriter;
 use super::{
     BlobError, BlobStore, GET_MAX_BYTES, ObjectMeta, Payload, check_key, check_prefix, check_range, check_size,
 };
+
+mod direct;
 
 /// Holds files that do not have their name yet. Keys cannot reach it: none starts with a dot.
 const TEMPORARY: &str = ".tmp";
@@ -36,6 +39,7 @@ struct Inner {
     /// Tells this store's temporary files from those of others on the same folder.
     token: u64,
     counter: AtomicU64,
+    direct: DirectWriter,
     /// Held while the store lives, so that a second store does not take our temporary files for leftovers.
     _lock: File,
 }
@@ -49,7 +53,8 @@ impl LocalStore {
                 BlobError::Invalid(format!("folder {} cannot be written ({e}); check --data", root.display()))
             };
             let lock = prepare(&root).map_err(cannot)?;
-            let inner = Inner { token: rand::random(), counter: AtomicU64::new(0), _lock: lock, root: root.clone() };
+            let (counter, direct) = (AtomicU64::new(0), DirectWriter::new());
+            let inner = Inner { token: rand::random(), counter, direct, _lock: lock, root: root.clone() };
             let probe = inner.write_temporary(&Payload::from(&b"probe"[..])).map_err(cannot)?;
             fs::remove_file(&probe).map_err(cannot)?;
             Ok(Self(Arc::new(inner)))
@@ -172,11 +177,15 @@ impl Inner {
     fn write_temporary(&self, payload: &Payload) -> io::Result<PathBuf> {
         let name = format!("{:016x}-{:x}", self.token, self.counter.fetch_add(1, Ordering::Relaxed));
         let path = self.root.join(TEMPORARY).join(name);
-        let written = File::create_new(&path).and_then(|mut file| {
-            write_all(&mut file, payload)?;
-            file.sync_data()
+        let written = self.direct.write(&path, payload).and_then(|direct| match direct {
+            Some(file) => Ok(file),
+            None => {
+                let mut file = File::create_new(&path)?;
+                write_all(&mut file, payload)?;
+                Ok(file)
+            }
         });
-        written.inspect_err(|_| drop(fs::remove_file(&path))).map(|()| path)
+        written.and_then(|file| file.sync_data()).inspect_err(|_| drop(fs::remove_file(&path))).map(|()| path)
     }
 
     /// Creates the missing folders from the root down to `folder`, each durable in the one above it.
