@@ -2,6 +2,7 @@
 
 pub mod doors;
 mod journal;
+mod membership;
 pub mod store;
 
 use std::net::SocketAddr;
@@ -136,6 +137,7 @@ impl App {
         let admin = Admin::new(registry, cost);
         let admin_stop = CancellationToken::new();
         tokio::spawn(Arc::clone(&admin).serve(admin_listener, admin_stop.clone()));
+        tokio::spawn(membership::take_part(services.metadata.clone(), admin_stop.clone()));
         let listening = listeners.into_iter().map(|door| tokio::spawn(door.run(Arc::clone(&shared)))).collect();
         admin.set_ready(true);
         let address = doors.first().expect("options have at least one listener").address;
@@ -159,9 +161,11 @@ impl App {
         self.services.metadata.ended().await
     }
 
-    /// Stops in reverse order: no new request, answers what is in flight, flushes, leaves the cluster. Bounded in time.
+    /// Stops in reverse order: sends clients to other gateways if there are any, takes no new request, answers what is in
+    /// flight, flushes, leaves the cluster. Bounded in time.
     pub async fn stop(self) {
         self.admin.set_ready(false);
+        membership::send_clients_away(&self.services).await;
         // Who waits in a rebalance would hold the drain up.
         self.services.groups.stop();
         let drained = self.shared.drain(limits::DRAIN_DEADLINE).await;
@@ -297,6 +301,7 @@ fn assemble(
         producer_ids: ProducerIds::new(metadata.clone()),
         fetch_sessions: FetchSessions::new(slots),
         groups: Groups::start(metadata.clone(), GroupOptions::new(&kafka)),
+        leaving: CancellationToken::new(),
         options: Arc::new(options),
         metadata,
         writer,

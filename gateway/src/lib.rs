@@ -26,3 +26,4 @@ pub mod snapshots;
 pub mod submit;
 pub mod survey;
 pub mod wire;
+pub mod zone;

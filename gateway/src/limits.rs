@@ -51,6 +51,14 @@ pub const IDLE_DEADLINE: Duration = Duration::from_secs(600);
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// Slowest client that still gets a large answer, bytes a second.
 pub const ANSWER_BYTES_PER_SECOND: usize = 64 << 10;
+/// How long a gateway that leaves others waits for the journal to take the word of it.
+pub const LEAVE_SAYING: Duration = Duration::from_secs(5);
+/// How long the others are given to hear it, before clients are sent to them.
+pub const LEAVE_HEARD: Duration = Duration::from_millis(200);
+/// How long clients are given to go to others before their connections are closed.
+pub const LEAVE_GRACE: Duration = Duration::from_secs(2);
+/// Pause after a gateway came or went before the feature level is raised.
+pub const LEVEL_PAUSE: Duration = Duration::from_secs(5);
 /// How long a stopping gateway waits for what is in flight.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 /// Longest a produce waits for its commit, whatever the client says.

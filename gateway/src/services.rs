@@ -6,6 +6,7 @@ use metadata::clock::Clock;
 use metadata::handle::Metadata;
 use storage::reader::Reader;
 use storage::writer::Writer;
+use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::groups::Groups;
 use crate::fetch::session::FetchSessions;
@@ -38,6 +39,8 @@ pub struct Services {
     pub answer_memory: Budget,
     /// Consumer groups and committed offsets.
     pub groups: Arc<Groups>,
+    /// Cancelled when this gateway is about to leave others that stay: clients are told to look for another.
+    pub leaving: CancellationToken,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
 }

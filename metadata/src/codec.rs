@@ -196,6 +196,9 @@ fn kind_to_wire(command: &Command) -> wire::Kind {
         }),
         Command::RaiseFeatureLevel { level } => Kind::RaiseFeatureLevel(*level),
         Command::SwapExtents(swap) => Kind::SwapExtents(swap::to_wire(swap)),
+        Command::LeaveSoon => Kind::LeaveSoon(wire::LeaveSoon {}),
+        Command::MarkState => Kind::MarkState(wire::MarkState {}),
+        Command::SayStateHash { at, hash } => Kind::SayStateHash(wire::SayStateHash { at: at.0, hash: *hash }),
     }
 }
 
@@ -330,6 +333,9 @@ fn command_from_wire(kind: wire::Kind) -> Result<Command, CodecError> {
         },
         Kind::RaiseFeatureLevel(level) => Command::RaiseFeatureLevel { level },
         Kind::SwapExtents(swap) => Command::SwapExtents(swap::from_wire(swap)?),
+        Kind::LeaveSoon(wire::LeaveSoon {}) => Command::LeaveSoon,
+        Kind::MarkState(wire::MarkState {}) => Command::MarkState,
+        Kind::SayStateHash(said) => Command::SayStateHash { at: Lsn(said.at), hash: said.hash },
     })
 }
 

@@ -110,6 +110,46 @@ pub enum Command {
     },
     /// Puts extents of a new object in the place of old ones (merge, compact).
     SwapExtents(SwapExtents),
+    /// The gateway of the session is about to leave: clients are sent to others, and groups go to others, as long as there
+    /// are any. What it says still takes effect until [`Command::CloseSession`]. Feature level 1.
+    LeaveSoon,
+    /// The gateways are to compare their states as of this entry; changes nothing. Feature level 1.
+    MarkState,
+    /// What the state of the session's gateway hashed to at a mark; changes nothing. Feature level 1.
+    SayStateHash {
+        /// Position of the entry with [`Command::MarkState`].
+        at: Lsn,
+        /// [`crate::state::State::hash`] with that entry applied.
+        hash: u64,
+    },
+}
+
+impl Command {
+    /// The feature level a reader must have to know this command. A builder of commands says none above the level in force
+    /// ([`crate::state::State::feature_level`]), so that an older gateway beside it never meets one.
+    pub fn feature_level(&self) -> u32 {
+        match self {
+            Self::OpenSession(_)
+            | Self::CloseSession
+            | Self::ExpireSession { .. }
+            | Self::CreateTopic(_)
+            | Self::DeleteTopic { .. }
+            | Self::CreatePartitions { .. }
+            | Self::SetTopicConfigs { .. }
+            | Self::AllocateProducerIds { .. }
+            | Self::CommitSegment(_)
+            | Self::AdvanceLogStart { .. }
+            | Self::ForgetObjects { .. }
+            | Self::SaveGroup(_)
+            | Self::DeleteGroup { .. }
+            | Self::CommitOffsets(_)
+            | Self::DeleteOffsets { .. }
+            | Self::ExpireState { .. }
+            | Self::RaiseFeatureLevel { .. }
+            | Self::SwapExtents(_) => 0,
+            Self::LeaveSoon | Self::MarkState | Self::SayStateHash { .. } => 1,
+        }
+    }
 }
 
 /// See [`Command::OpenSession`].

@@ -152,6 +152,22 @@ pub(crate) fn swap_entry() -> Entry {
     }
 }
 
+/// What gateways say to each other from feature level 1 on.
+pub(crate) fn level_1_entry() -> Entry {
+    let commands = vec![
+        Command::LeaveSoon,
+        Command::MarkState,
+        Command::SayStateHash { at: Lsn(300), hash: 0x0123_4567_89ab_cdef },
+    ];
+    Entry {
+        session: SessionId(0xfeed_face_cafe_beef),
+        sequence: 3,
+        time_ms: 1_700_000_000_789,
+        commands,
+        follows: None,
+    }
+}
+
 fn group_commands() -> [Command; 4] {
     let committed = CommittedOffset {
         offset: Offset::new(4).unwrap(),

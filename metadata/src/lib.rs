@@ -3,6 +3,7 @@
 //! Every gateway reads the same journal and applies the same commands to the same state machine (`state.rs`), so every gateway
 //! holds the same state in memory. Nothing here knows the Kafka wire or the bucket.
 
+mod agreement;
 mod appender;
 pub mod archive;
 mod backoff;

@@ -32,6 +32,10 @@ pub struct JournalMetrics {
     pub snapshot_bytes: Gauge<u64, AtomicU64>,
     /// LSN of the last snapshot written or read.
     pub snapshot_lsn: Gauge<u64, AtomicU64>,
+    /// Times this gateway compared its state with those of the others.
+    pub state_checks: Counter,
+    /// Times they were not the same; the odd gateway stops.
+    pub state_differences: Counter,
 }
 
 impl JournalMetrics {
@@ -60,6 +64,9 @@ impl JournalMetrics {
             metrics.snapshot_bytes.clone(),
         );
         journal.register("snapshot_lsn", "Position of the last snapshot", metrics.snapshot_lsn.clone());
+        journal.register("state_checks", "States compared with those of other gateways", metrics.state_checks.clone());
+        let differences = "Comparisons in which not all states were the same; the odd gateway stops";
+        journal.register("state_differences", differences, metrics.state_differences.clone());
         metrics
     }
 
@@ -77,6 +84,8 @@ impl JournalMetrics {
             snapshot_failures: Counter::default(),
             snapshot_bytes: Gauge::default(),
             snapshot_lsn: Gauge::default(),
+            state_checks: Counter::default(),
+            state_differences: Counter::default(),
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct MetadataOptions {
     /// Append an empty entry when the session has written nothing for this long, ms. Needed where several gateways share a
     /// journal, so that they see each other alive; absent by default, so an idle gateway writes nothing.
     pub renew_interval_ms: Option<u64>,
+    /// Compare the states of the gateways that share a journal this often, ms, and stop one whose state is not that of the
+    /// others. Each comparison copies and hashes the state once on every gateway. 0: never.
+    pub state_check_interval_ms: u64,
     /// Take a snapshot once this many entries were applied since the last one. Bounds the time of a start.
     pub snapshot_entries: u64,
     /// Take a snapshot once about this many bytes of entries were applied since the last one. Bounds the journal's size.
@@ -47,6 +50,7 @@ impl Default for MetadataOptions {
             start_timeout_ms: 30_000,
             shutdown_timeout_ms: 10_000,
             renew_interval_ms: None,
+            state_check_interval_ms: 300_000,
             snapshot_entries: 20_000,
             snapshot_bytes: 32 << 20,
             archive_interval_ms: 10_000,
@@ -77,6 +81,11 @@ impl MetadataOptions {
     /// How often a journal outside the bucket is copied into it; `None` if never.
     pub fn archive_interval(&self) -> Option<Duration> {
         (self.archive_interval_ms > 0).then(|| Duration::from_millis(self.archive_interval_ms))
+    }
+
+    /// How often the states of gateways are compared; `None` if never.
+    pub fn state_check_interval(&self) -> Option<Duration> {
+        (self.state_check_interval_ms > 0).then(|| Duration::from_millis(self.state_check_interval_ms))
     }
 
     /// For how long what a restore to an earlier time needs is kept.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::agreement::{Agreement, Verdict};
 use crate::backoff::Backoff;
 use crate::command::{Command, Entry, Outcome, Refusal};
 use crate::error::{ReadError, SubmitError};
@@ -18,8 +19,8 @@ use crate::metrics::JournalMetrics;
 use crate::model::ids::{Lsn, SessionId};
 use crate::options::MetadataOptions;
 use crate::size::entry_bytes;
-use crate::state::State;
 use crate::state::sessions::Standing;
+use crate::state::{Applied, State};
 use crate::watch::Watchers;
 
 /// Entries asked for in one read of the journal.
@@ -39,10 +40,13 @@ pub(crate) struct Replica {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) growth: Growth,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) agreement: Arc<Agreement>,
     state: RwLock<State>,
     /// Held by whoever applies; entries are applied one after the other.
     turn: tokio::sync::Mutex<()>,
     applied: watch::Sender<Lsn>,
+    /// Where a session last came, went, or said that it will go.
+    pub(crate) sessions_moved: watch::Sender<Lsn>,
     /// Number of our last entry that was applied.
     own_applied: AtomicU64,
     /// Whether an append of ours is under way, so that the entry at the head is likely ours.
@@ -101,7 +105,9 @@ impl Replica {
             watchers: Arc::default(),
             growth,
             journal,
+            agreement: Arc::default(),
             applied: watch::Sender::new(state.applied()),
+            sessions_moved: watch::Sender::new(state.applied()),
             state: RwLock::new(state),
             turn: tokio::sync::Mutex::default(),
             own_applied: AtomicU64::new(0),
@@ -262,10 +268,12 @@ impl Replica {
 
     /// Applies the next entry. The caller holds the turn.
     fn apply(&self, lsn: Lsn, entry: &Entry) {
-        let (applied, standing) = {
+        let (applied, standing, marked) = {
             let mut state = self.state.write().expect("apply does not panic; a torn state must not be used");
             let applied = state.apply(lsn, entry);
-            (applied, state.sessions().standing(self.session))
+            let standing = state.sessions().standing(self.session);
+            let is_marked = applied.done(entry).any(|command| *command == Command::MarkState);
+            (applied, standing, is_marked.then(|| state.clone()))
         };
         self.applied.send_replace(lsn);
         self.metrics.state_lsn.set(lsn.0);
@@ -273,14 +281,46 @@ impl Replica {
         if self.growth.is_due(&self.options) {
             self.growth.due.notify_one();
         }
+        self.compare(lsn, entry, &applied, marked);
         if entry.session == self.session && !applied.repeated {
             self.own_applied.fetch_max(entry.sequence, Ordering::AcqRel);
             self.answer(entry.sequence, applied.outcomes);
         }
         self.watchers.wake(&applied.changed);
+        if applied.sessions {
+            self.sessions_moved.send_replace(lsn);
+        }
         if standing == Standing::Expired {
             let is_own_leave = entry.session == self.session && entry.commands.contains(&Command::CloseSession);
             self.end(if is_own_leave { SubmitError::Closed } else { SubmitError::Fenced(self.session) });
+        }
+    }
+
+    /// Takes part in the comparison of states; see `agreement`.
+    fn compare(&self, lsn: Lsn, entry: &Entry, applied: &Applied, marked: Option<State>) {
+        if let Some(state) = marked {
+            self.agreement.mark(lsn, state);
+        }
+        let mut is_news = applied.sessions;
+        for command in applied.done(entry) {
+            if let Command::SayStateHash { at, hash } = command {
+                self.agreement.said(entry.session, *at, *hash);
+                is_news = true;
+            }
+        }
+        let verdict = if is_news { self.read(|state| self.agreement.verdict(state.sessions())) } else { None };
+        let Some(Verdict { at, own, right, all_agree }) = verdict else { return };
+        self.metrics.state_checks.inc();
+        if all_agree {
+            return tracing::debug!(%at, "all gateways hold the same state");
+        }
+        self.metrics.state_differences.inc();
+        tracing::error!(%at, own = format!("{own:016x}"), right = format!("{right:016x}"), "gateways hold different states");
+        if own != right {
+            self.end(SubmitError::Corrupt(
+                format!("the state of this gateway at entry {at} is not that of the others; it must not serve from it")
+                    .into(),
+            ));
         }
     }
 

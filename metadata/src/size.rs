@@ -57,6 +57,9 @@ pub(crate) fn command_bytes(command: &Command) -> usize {
             }
             Command::DeleteOffsets { group, partitions } => group.len() + PARTITION_BYTES * partitions.len(),
             Command::CloseSession
+            | Command::LeaveSoon
+            | Command::MarkState
+            | Command::SayStateHash { .. }
             | Command::ExpireSession { .. }
             | Command::DeleteTopic { .. }
             | Command::CreatePartitions { .. }

@@ -31,10 +31,14 @@ use crate::model::ids::{Lsn, ProducerId, TopicId, TopicPartition};
 use crate::model::offset::Offset;
 
 /// The highest feature level this build knows. A state whose level is higher cannot be followed by this build.
-pub const FEATURE_LEVEL: u32 = 0;
+///
+/// 1: sessions that are about to leave, comparing states.
+pub const FEATURE_LEVEL: u32 = 1;
 
 /// Newest format of [`State::encode`]; raised when its meaning changes. The oldest format that can say it all is written.
-pub const SNAPSHOT_VERSION: u16 = 2;
+pub const SNAPSHOT_VERSION: u16 = 3;
+/// The format that knows no session that is about to leave.
+const SNAPSHOT_MERGED: u16 = 2;
 /// The format that knows neither sparse extents nor levels.
 const SNAPSHOT_UNMERGED: u16 = 1;
 
@@ -66,6 +70,16 @@ pub struct Applied {
     pub changed: Vec<TopicPartition>,
     /// The entry had been applied before, under an earlier LSN: nothing happened now.
     pub repeated: bool,
+    /// A session came, went, or is about to go.
+    pub sessions: bool,
+}
+
+impl Applied {
+    /// The commands of the entry that were not refused.
+    pub fn done<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Command> {
+        let both = entry.commands.iter().zip(&self.outcomes);
+        both.filter(|(_, outcome)| !matches!(outcome, Outcome::Refused(_))).map(|(command, _)| command)
+    }
 }
 
 impl State {
@@ -100,10 +114,13 @@ impl State {
         }
         self.time_ms = self.time_ms.max(entry.time_ms);
         let mut changed = Vec::new();
-        let outcomes = entry.commands.iter().map(|command| self.command(entry, command, &mut changed)).collect();
+        let outcomes: Vec<_> =
+            entry.commands.iter().map(|command| self.command(entry, command, &mut changed)).collect();
         changed.sort_unstable();
         changed.dedup();
-        Applied { outcomes, changed, repeated: false }
+        let applied = Applied { outcomes, changed, ..Applied::default() };
+        let sessions = applied.done(entry).any(moves_sessions);
+        Applied { sessions, ..applied }
     }
 
     /// Position of the last applied entry.
@@ -174,8 +191,15 @@ impl State {
 
     /// The whole state as bytes; the same state gives the same bytes. Takes time and memory in proportion to the state.
     pub fn encode(&self) -> Vec<u8> {
-        let is_merged = self.objects.has_levels() || self.topics.iter().any(|topic| topic.has_sparse_extents());
-        frame(if is_merged { SNAPSHOT_VERSION } else { SNAPSHOT_UNMERGED }, self.encode_body())
+        let is_merged = || self.objects.has_levels() || self.topics.iter().any(|topic| topic.has_sparse_extents());
+        let version = if self.sessions.live().any(|session| session.leaving) {
+            SNAPSHOT_VERSION
+        } else if is_merged() {
+            SNAPSHOT_MERGED
+        } else {
+            SNAPSHOT_UNMERGED
+        };
+        frame(version, self.encode_body())
     }
 
     /// The state that bytes stand for. Total: any bytes give a state or an error.
@@ -272,6 +296,12 @@ impl State {
             }
             Command::RaiseFeatureLevel { level } => done(self.raise_feature_level(*level)),
             Command::SwapExtents(swap) => swap_extents(swap, session, &mut self.topics, &mut self.objects, now_ms),
+            Command::LeaveSoon => {
+                self.sessions.leave_soon(session);
+                Outcome::Done
+            }
+            // For those who apply it: see `agreement`.
+            Command::MarkState | Command::SayStateHash { .. } => Outcome::Done,
         }
     }
 
@@ -364,13 +394,17 @@ impl State {
     }
 
     fn raise_feature_level(&mut self, level: u32) -> Result<(), Refusal> {
-        let known_by_all = self.sessions.live().all(|session| session.feature_level >= level);
-        if level <= self.feature_level || !known_by_all {
+        if level <= self.feature_level || level > self.sessions.level_known_to_all().unwrap_or(0) {
             return Err(Refusal::FeatureLevel);
         }
         self.feature_level = level;
         Ok(())
     }
+}
+
+fn moves_sessions(command: &Command) -> bool {
+    use Command::{CloseSession, ExpireSession, LeaveSoon, OpenSession};
+    matches!(command, OpenSession(_) | CloseSession | ExpireSession { .. } | LeaveSoon)
 }
 
 fn done(result: Result<(), Refusal>) -> Outcome {

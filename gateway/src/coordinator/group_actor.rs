@@ -3,6 +3,11 @@
 //! A save that fails, or whose outcome is not known, is never guessed at: the actor forgets the group, tells everyone who waits
 //! to come again, and reads the group anew from the state, behind a barrier. Members go on with their ids and generation, as
 //! after a coordinator failover in Kafka; their sessions start anew.
+//!
+//! Which gateway coordinates a group follows from the live sessions (`placement`). Where it no longer is this one, the actor ends
+//! and sends everyone who waits to the new one, which reads what was saved behind a barrier. While two gateways both think that
+//! they coordinate, the journal's order decides: a save under a version that is not the saved one is refused, and whoever sees
+//! that another has saved forgets what it had.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +26,7 @@ use super::rules::classic::leave::Leaver;
 use super::rules::classic::stable::{Caller, SyncRequest};
 use super::rules::classic::{ClassicGroup, Effects, JoinRefused, JoinReply, Phase, Restored, SyncReply};
 use super::view::{GroupView, Summary};
+use crate::placement::owns_group;
 
 /// Who waits for a JoinGroup.
 pub type Joining = oneshot::Sender<JoinReply>;
@@ -76,6 +82,13 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Refuses groups that another gateway coordinates, as far as is known here.
+    pub fn check_owner(&self, group: &str) -> Result<(), GroupError> {
+        let session = self.metadata.session();
+        let is_ours = self.metadata.read(|state| owns_group(state, session, group));
+        if is_ours { Ok(()) } else { Err(GroupError::NotCoordinator) }
+    }
+
     fn now_ms(&self) -> i64 {
         i64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -130,7 +143,13 @@ impl GroupActor {
     }
 
     async fn run(mut self) {
+        let mut moved = self.shared.metadata.sessions_moved();
         loop {
+            if self.shared.check_owner(&self.id).is_err() {
+                tracing::info!(group = %self.id, "another gateway coordinates this group now");
+                self.retire();
+                break;
+            }
             if let Standing::Lost(not_before) = self.standing
                 && not_before <= Instant::now()
             {
@@ -148,6 +167,7 @@ impl GroupActor {
                     }
                     None => break,
                 },
+                Ok(()) = moved.changed() => {}
                 () = tokio::time::sleep_until(wake) => {
                     if self.is_idle() {
                         self.retire();
@@ -156,7 +176,7 @@ impl GroupActor {
                 }
             }
         }
-        self.lose(GroupError::Unavailable);
+        self.lose(GroupError::NotCoordinator);
     }
 
     /// When there is something to do without being asked.
@@ -177,7 +197,7 @@ impl GroupActor {
     /// Leaves the list of active groups. Who has the mailbox already finds it closed, and asks again.
     fn retire(&mut self) {
         if let Some(active) = self.active.upgrade() {
-            active.remove(&self.id);
+            active.remove_if(&self.id, |_, handle| Arc::ptr_eq(&handle.summary, &self.summary));
         }
         self.inbox.close();
     }
@@ -216,18 +236,30 @@ impl GroupActor {
         }
     }
 
-    /// While nobody is part of the group, others may change what is saved (a commit, expiry): follow.
+    /// While nobody is part of the group, others may change what is saved (a commit, expiry): follow. While somebody is, only
+    /// another coordinator can have changed it: what is in memory here is of no worth.
     fn follow(&mut self) {
         let id = &self.id;
         let saved = self.shared.metadata.read(|state| state.groups().get(id).map_or(0, |group| group.version));
-        if self.group.is_vacant() && saved != self.version && !self.restore() {
-            self.standing = Standing::Lost(Instant::now() + RELOAD_WAIT);
+        if saved == self.version {
+            return;
+        }
+        if self.group.is_vacant() {
+            if !self.restore() {
+                self.standing = Standing::Lost(Instant::now() + RELOAD_WAIT);
+            }
+        } else if self.adoptable().is_none() {
+            tracing::warn!(group = %self.id, "another coordinator has saved the group; reading it again");
+            self.lose(GroupError::NotCoordinator);
         }
     }
 
     async fn serve(&mut self, ask: Ask) {
         if matches!(self.standing, Standing::Loaded) {
             self.follow();
+            if matches!(self.standing, Standing::Lost(not_before) if not_before <= Instant::now()) {
+                self.load().await;
+            }
         }
         if matches!(self.standing, Standing::Lost(_)) {
             return refuse(ask, GroupError::Unavailable);
@@ -268,6 +300,10 @@ impl GroupActor {
 
     async fn tick(&mut self) {
         let now_ms = self.shared.now_ms();
+        let is_due = self.group.next_deadline_ms().is_some_and(|at| at <= now_ms);
+        if matches!(self.standing, Standing::Loaded) && is_due {
+            self.follow();
+        }
         if matches!(self.standing, Standing::Loaded) && self.group.next_deadline_ms().is_some_and(|at| at <= now_ms) {
             let mut effects = Effects::default();
             self.group.tick(now_ms, &mut effects);
@@ -384,17 +420,21 @@ impl GroupActor {
     /// While the first members gathered, the saved group may have expired, or come to be by a plain commit: no other
     /// coordinator is at work if what is saved has no members and an older generation. Its version is then taken over.
     fn adopt(&mut self) -> bool {
+        let version = self.adoptable();
+        self.version = version.unwrap_or(self.version);
+        version.is_some()
+    }
+
+    fn adoptable(&self) -> Option<u64> {
         if !self.saved_empty {
-            return false;
+            return None;
         }
         let (id, generation) = (&self.id, self.group.generation());
-        let version = self.shared.metadata.read(|state| match state.groups().get(id) {
+        self.shared.metadata.read(|state| match state.groups().get(id) {
             None => Some(0),
             Some(saved) if saved.is_empty() && saved.generation < generation => Some(saved.version),
             Some(_) => None,
-        });
-        self.version = version.unwrap_or(self.version);
-        version.is_some()
+        })
     }
 
     async fn submit(&self, command: Command) -> Result<Outcome, GroupError> {

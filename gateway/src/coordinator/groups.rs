@@ -22,6 +22,7 @@ use super::rules::classic::leave::Leaver;
 use super::rules::classic::stable::{Caller, SyncRequest};
 use super::rules::classic::{ClassicGroup, JoinRefused, JoinReply, SyncReply};
 use super::view::{GroupView, ListedGroup};
+use crate::placement::owns_group;
 
 /// How often a request looks for the actor of its group again when it finds one that is just leaving.
 const ASK_TRIES: usize = 4;
@@ -42,19 +43,23 @@ pub struct Groups {
 pub type Each = Result<Vec<Result<(), GroupError>>, GroupError>;
 
 impl Groups {
-    /// A coordinator over `metadata`. In the background it takes over every saved group that has members, so that sessions of
-    /// members that never come back lapse.
+    /// A coordinator over `metadata`. In the background it takes over every saved group that has members and falls to this
+    /// gateway, now and whenever gateways come or go, so that sessions of members that never come back lapse.
     pub fn start(metadata: Metadata, options: GroupOptions) -> Arc<Self> {
         let shared = Arc::new(Shared { metadata, options, epoch: Instant::now() });
         let groups = Arc::new(Self { shared, active: Arc::default(), stopped: AtomicBool::new(false) });
         let adopting = Arc::downgrade(&groups);
+        let mut moved = groups.shared.metadata.sessions_moved();
         tokio::spawn(async move {
             while let Some(groups) = adopting.upgrade() {
-                if groups.adopt().await {
+                moved.mark_unchanged();
+                let adopted = groups.adopt().await;
+                drop(groups);
+                if !adopted {
+                    tokio::time::sleep(ADOPT_WAIT).await;
+                } else if moved.changed().await.is_err() {
                     return;
                 }
-                drop(groups);
-                tokio::time::sleep(ADOPT_WAIT).await;
             }
         });
         groups
@@ -80,8 +85,10 @@ impl Groups {
         if self.shared.metadata.barrier().await.is_err() {
             return false;
         }
+        let session = self.shared.metadata.session();
         let with_members = self.shared.metadata.read(|state| {
             let groups = state.groups().iter().filter(|(_, group)| !group.is_empty());
+            let groups = groups.filter(|(id, _)| owns_group(state, session, id));
             groups.map(|(id, _)| Arc::from(id)).collect::<Vec<Arc<str>>>()
         });
         for id in &with_members {
@@ -210,6 +217,7 @@ impl Groups {
     /// DescribeGroups, one group; `None` if there is no such group.
     pub async fn describe(&self, group: &str) -> Result<Option<GroupView>, GroupError> {
         check_len(group)?;
+        self.shared.check_owner(group)?;
         if self.active.contains_key(group) {
             return self.ask(group, Ask::Describe).await?;
         }
@@ -263,7 +271,7 @@ impl Groups {
         };
         if self.stopped.load(Ordering::SeqCst) {
             self.active.clear();
-            return Err(GroupError::Unavailable);
+            return Err(GroupError::NotCoordinator);
         }
         Ok(inbox)
     }
@@ -271,6 +279,7 @@ impl Groups {
     /// Asks the actor of a group. An actor that is just leaving does not answer: the next one is asked.
     async fn ask<T>(&self, group: &str, ask: impl Fn(oneshot::Sender<T>) -> Ask) -> Result<T, GroupError> {
         for _ in 0..ASK_TRIES {
+            self.shared.check_owner(group)?;
             let inbox = self.actor(group)?;
             let (answer, heard) = oneshot::channel();
             let sent = inbox.send(ask(answer)).await.is_ok();

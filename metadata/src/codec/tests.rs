@@ -114,6 +114,9 @@ fn group_command() -> impl Strategy<Value = Command> {
 fn other_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::CloseSession),
+        Just(Command::LeaveSoon),
+        Just(Command::MarkState),
+        any::<(u64, u64)>().prop_map(|(at, hash)| Command::SayStateHash { at: Lsn(at), hash }),
         any::<(u64, u64)>()
             .prop_map(|(session, lsn)| Command::ExpireSession { session: SessionId(session), last_seen: Lsn(lsn) }),
         any::<u32>().prop_map(|count| Command::AllocateProducerIds { count }),
@@ -217,6 +220,12 @@ fn corruption_is_of_its_class() {
 fn d1_the_bytes_of_a_swap_are_pinned() {
     golden::check("entry_swap_v1.hex", &encode_entry(&golden::swap_entry()));
     assert_eq!(decode_entry(&golden::read("entry_swap_v1.hex")), Ok(golden::swap_entry()));
+}
+
+#[test]
+fn d1_the_bytes_of_the_commands_of_level_1_are_pinned() {
+    golden::check("entry_level_1_v1.hex", &encode_entry(&golden::level_1_entry()));
+    assert_eq!(decode_entry(&golden::read("entry_level_1_v1.hex")), Ok(golden::level_1_entry()));
 }
 
 #[test]

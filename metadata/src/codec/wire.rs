@@ -21,7 +21,7 @@ pub(super) struct Entry {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Command {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -63,10 +63,30 @@ pub(super) enum Kind {
     RaiseFeatureLevel(u32),
     #[prost(message, tag = "18")]
     SwapExtents(SwapExtents),
+    #[prost(message, tag = "30")]
+    LeaveSoon(LeaveSoon),
+    #[prost(message, tag = "31")]
+    MarkState(MarkState),
+    #[prost(message, tag = "32")]
+    SayStateHash(SayStateHash),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(super) struct CloseSession {}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct LeaveSoon {}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct MarkState {}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct SayStateHash {
+    #[prost(uint64, tag = "1")]
+    pub(super) at: u64,
+    #[prost(fixed64, tag = "2")]
+    pub(super) hash: u64,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(super) struct TopicId {

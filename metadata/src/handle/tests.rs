@@ -14,6 +14,7 @@ use crate::model::ids::TopicId;
 use crate::snapshot::MemorySnapshots;
 use crate::state::sessions::Standing;
 
+mod cluster;
 mod snapshots;
 
 /// Longest wait for what must happen.

@@ -132,6 +132,15 @@ impl MemoryJournal {
         self.write(entry, None).expect("the journal is not away");
     }
 
+    /// Appends bytes as they are: what some other build wrote.
+    pub fn append_bytes(&self, bytes: Vec<u8>) {
+        let mut log = self.log();
+        log.entries.push_back(bytes);
+        let head = log.head();
+        drop(log);
+        self.head.send_replace(head);
+    }
+
     /// Flips a bit in the middle of a kept entry.
     pub fn damage(&self, lsn: Lsn) {
         let mut log = self.log();

@@ -65,6 +65,7 @@ impl Encoder {
                 opened_ms: session.opened_ms,
                 last_lsn: session.last_lsn.0,
                 last_sequence: session.last_sequence,
+                leaving: session.leaving,
             }));
         }
         for session in sessions.expired() {
@@ -269,6 +270,7 @@ impl Decoder {
             opened_ms: session.opened_ms,
             last_lsn: Lsn(session.last_lsn),
             last_sequence: session.last_sequence,
+            leaving: session.leaving,
         });
         Ok(())
     }

@@ -25,6 +25,8 @@ pub struct Session {
     pub last_lsn: Lsn,
     /// Number of its last entry.
     pub last_sequence: u64,
+    /// Whether it is about to leave: clients are sent to others if there are any.
+    pub leaving: bool,
 }
 
 /// A session that is over; nothing it says takes effect any more.
@@ -83,6 +85,11 @@ impl Sessions {
     /// The live session of a broker id.
     pub fn by_node(&self, node: NodeId) -> Option<&Session> {
         self.live.values().find(|session| session.node == node)
+    }
+
+    /// The highest feature level that every live session knows; `None` without sessions.
+    pub fn level_known_to_all(&self) -> Option<u32> {
+        self.live.values().map(|session| session.feature_level).min()
     }
 
     /// The remembered expired sessions, in order of their ids.
@@ -154,9 +161,17 @@ impl Sessions {
             opened_ms: now_ms,
             last_lsn: lsn,
             last_sequence: sequence,
+            leaving: false,
         };
         self.live.insert(id, session);
         Ok(())
+    }
+
+    /// Notes that a live session is about to leave.
+    pub(super) fn leave_soon(&mut self, id: SessionId) {
+        if let Some(session) = self.live.get_mut(&id) {
+            session.leaving = true;
+        }
     }
 
     /// Ends a session that was silent since `last_seen`. One that ended already is no error.

@@ -68,6 +68,9 @@ pub(super) struct Session {
     pub(super) last_lsn: u64,
     #[prost(uint64, tag = "8")]
     pub(super) last_sequence: u64,
+    /// Since version 3.
+    #[prost(bool, tag = "9")]
+    pub(super) leaving: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -5,7 +5,10 @@
 //!   partitions get bytes rotates with the session, so none starves.
 //! - `read_committed` equals `read_uncommitted` as long as there are no transactions; the aborted list is empty.
 //! - A `replica_id` of a broker is not trusted: there are no replica brokers (CVE-2018-1288).
-//! - v11 rack and preferred replica: any gateway serves any fetch, so none is named.
+//! - v11+: a consumer that says its rack is told a gateway of that rack to read from (KIP-392), if this one is elsewhere. Any
+//!   gateway serves any fetch it is asked all the same.
+//! - A gateway that is about to leave ends long polls and answers NOT_LEADER_OR_FOLLOWER, at which every client looks for
+//!   another at once.
 //!
 //! Source: Kafka's `KafkaApis.handleFetchRequest`, `ReplicaManager.fetchMessages`.
 
@@ -15,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::fetch_request::FetchRequest;
+use metadata::model::ids::NodeId;
 use metadata::model::offset::Offset;
 use storage::error::ReadError;
 use storage::reader::{ReadRequest, ReadResult};
@@ -23,6 +27,7 @@ use uuid::Uuid;
 
 use crate::api::handler::{Handler, Pending};
 use crate::catalog::{Found, TopicRef, resolve};
+use crate::cluster::Nearer;
 use crate::context::Context;
 use crate::fetch::session::{Asked, Fetch as Session, Told};
 use crate::fetch::wait::enough;
@@ -32,6 +37,8 @@ use crate::wire::fetch_answer::{FetchAnswer, FetchedPartition, FetchedTopic};
 
 /// Isolation level of readers that see only committed transactions.
 const READ_COMMITTED: i8 = 1;
+/// First version in which a consumer says its rack.
+const RACK: i16 = 11;
 
 /// The handler.
 pub struct Fetch;
@@ -40,7 +47,16 @@ pub struct Fetch;
 #[derive(Debug)]
 enum Read {
     Failed(ErrorCode),
+    /// To be read at that gateway instead.
+    Elsewhere(NodeId, Ends),
     Done(ReadResult),
+}
+
+/// Where a log ends, and where it begins.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    high_watermark: Offset,
+    log_start: Offset,
 }
 
 impl Handler for Fetch {
@@ -102,15 +118,26 @@ async fn serve(context: Context, request: FetchRequest, session: Session) -> Fet
         places.push(wanted.len() - 1);
     }
     let topics = resolve(services, &wanted).await;
-    let checked = session.asked.iter().zip(places).map(|(asked, place)| check(asked, topics[place].as_ref()));
+    let leaving = services.leaving.is_cancelled();
+    let checked = session.asked.iter().zip(places).map(|(asked, place)| match leaving {
+        true => Err(ErrorCode::NotLeaderOrFollower),
+        false => check(asked, topics[place].as_ref()),
+    });
     let checked: Vec<_> = checked.collect();
+    if context.version >= RACK
+        && let Some(reads) = elsewhere(&context, &request.rack_id, &checked)
+    {
+        let reads = session.asked.iter().zip(reads);
+        return assemble(&session, reads.map(|(asked, read)| answer(asked.partition, read, false)).collect());
+    }
     let requests: Vec<_> = checked.iter().filter_map(|c| c.as_ref().ok().copied()).collect();
     let fetch_max = u64::try_from(services.kafka.number("fetch.max.bytes")).unwrap_or(u64::MAX);
     let max_bytes = u64::try_from(request.max_bytes).unwrap_or(0).min(fetch_max);
     // With an error to tell there is nothing to wait for.
     if requests.len() == checked.len() {
         let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
-        enough(&services.metadata, &services.reader, requests.clone(), min_bytes, deadline).await;
+        let enough = enough(&services.metadata, &services.reader, requests.clone(), min_bytes, deadline);
+        services.leaving.run_until_cancelled(enough).await;
     }
     let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let expected = usize::try_from(services.reader.available(&requests).bytes).unwrap_or(usize::MAX);
@@ -124,6 +151,20 @@ async fn serve(context: Context, request: FetchRequest, session: Session) -> Fet
     let partitions: Vec<_> =
         session.asked.iter().zip(reads).map(|(asked, read)| answer(asked.partition, read, committed)).collect();
     FetchAnswer { hold: Some(hold), ..assemble(&session, partitions) }
+}
+
+/// What each partition gets if the client is to read at a gateway of its own rack.
+fn elsewhere(context: &Context, rack: &str, checked: &[Result<ReadRequest, ErrorCode>]) -> Option<Vec<Read>> {
+    context.services.metadata.read(|state| {
+        let nearer = Nearer::than_this(context, state, rack)?;
+        let read = |checked: &Result<ReadRequest, ErrorCode>| {
+            let partition = checked.map_err(Read::Failed)?.partition;
+            let log = state.log(partition).ok_or(Read::Failed(ErrorCode::UnknownTopicOrPartition))?;
+            let node = nearer.node(partition).ok_or(Read::Failed(ErrorCode::NotLeaderOrFollower))?;
+            Ok(Read::Elsewhere(node, Ends { high_watermark: log.high_watermark(), log_start: log.log_start() }))
+        };
+        Some(checked.iter().map(|checked| read(checked).unwrap_or_else(|failed| failed)).collect())
+    })
 }
 
 /// Where a partition's read starts, or what is wrong with asking.
@@ -143,6 +184,14 @@ fn check(asked: &Asked, found: Option<&Found>) -> Result<ReadRequest, ErrorCode>
 fn answer(index: i32, read: Read, committed: bool) -> FetchedPartition {
     match read {
         Read::Failed(code) => FetchedPartition::failed(index, code),
+        Read::Elsewhere(node, Ends { high_watermark, log_start }) => FetchedPartition {
+            index,
+            high_watermark: high_watermark.get(),
+            last_stable_offset: high_watermark.get(),
+            log_start_offset: log_start.get(),
+            preferred_read_replica: node.0,
+            ..FetchedPartition::failed(index, ErrorCode::None)
+        },
         Read::Done(ReadResult { error: Some(error), .. }) => {
             if let ReadError::Corrupt(what) = &error {
                 tracing::error!(partition = index, %what, "stored bytes are damaged");
@@ -174,7 +223,7 @@ pub fn code_of(error: &ReadError) -> ErrorCode {
 fn assemble(session: &Session, partitions: Vec<FetchedPartition>) -> FetchAnswer {
     let told = partitions.iter().map(|p| {
         let told = Told { high_watermark: p.high_watermark, log_start: p.log_start_offset, error: p.error.is_error() };
-        (told, p.records.iter().any(|chunk: &Bytes| !chunk.is_empty()))
+        (told, p.preferred_read_replica >= 0 || p.records.iter().any(|chunk: &Bytes| !chunk.is_empty()))
     });
     let told: Vec<_> = told.collect();
     let chosen = session.choose(&told);

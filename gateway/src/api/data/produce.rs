@@ -6,6 +6,7 @@
 //! - acks 0, 1 and -1 are all answered (or not) after the commit: an ack means durable.
 //! - v8+: `record_errors` name the records at fault (KIP-467). v10+: leader hints are left out, any gateway takes any
 //!   produce (KIP-951). v13: topics by id (KIP-516).
+//! - A gateway that is about to leave answers NOT_LEADER_OR_FOLLOWER, at which every client looks for another and sends again.
 //! - A transactional batch without a transactional id, or two producer ids in transactional batches, fail the whole request.
 //!   Transactions themselves are not supported: what is left of them gets INVALID_TXN_STATE.
 //!
@@ -60,6 +61,10 @@ impl Handler for Produce {
         let mut answer = unanswered(&request);
         if !(-1..=1).contains(&acks) {
             return finish(acks, fail_all(answer, ErrorCode::InvalidRequiredAcks));
+        }
+        // Without an ack nothing can be told: those are taken to the last.
+        if acks != 0 && context.services.leaving.is_cancelled() {
+            return finish(acks, fail_all(answer, ErrorCode::NotLeaderOrFollower));
         }
         if let Err(code) = check_transaction(&request) {
             return finish(acks, fail_all(answer, code));

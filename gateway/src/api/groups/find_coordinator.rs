@@ -1,6 +1,7 @@
 //! FindCoordinator (10), versions 0-6: which gateway runs a group, or a transaction.
 //!
-//! - One gateway per journal: it is the coordinator of everything, at the address of the listener the client came in by.
+//! - The coordinator of a group is the same for all its members, whatever their zone: see `placement`. A transaction has one
+//!   client, which is sent to a gateway of its zone: any gateway can run it.
 //! - Version 4 asks for many keys at once (KIP-699).
 //! - Share coordinators (key type 2, version 6) are for brokers among themselves: INVALID_REQUEST, as on a Kafka broker
 //!   without share groups. So is any other key type.
@@ -10,10 +11,12 @@ use std::ops::RangeInclusive;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{ApiKey, BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
+use metadata::state::State;
 
-use super::words::told;
 use crate::api::handler::{Handler, Pending};
+use crate::cluster::{Broker, brokers};
 use crate::context::Context;
+use crate::placement;
 use crate::wire::error_code::ErrorCode;
 
 /// The handler.
@@ -29,11 +32,16 @@ impl Handler for FindCoordinator {
     type Response = FindCoordinatorResponse;
 
     async fn begin(context: &Context, request: FindCoordinatorRequest) -> Pending<FindCoordinatorResponse> {
-        let found = match request.key_type {
-            GROUP | TRANSACTION => this_gateway(context).ok_or(ErrorCode::CoordinatorNotAvailable),
-            _ => Err(ErrorCode::InvalidRequest),
-        };
-        Pending::ready(answer(context.version, &request, found.as_ref().map_err(|error| *error)))
+        Pending::ready(context.services.metadata.read(|state| {
+            answer(context.version, &request, |key| {
+                match request.key_type {
+                    GROUP => Ok(group(context, state, key)),
+                    TRANSACTION => Ok(transaction(context, state, key)),
+                    _ => Err(ErrorCode::InvalidRequest),
+                }
+                .and_then(|found| found.ok_or(ErrorCode::CoordinatorNotAvailable))
+            })
+        }))
     }
 
     fn error_code(response: &FindCoordinatorResponse) -> i16 {
@@ -45,31 +53,43 @@ impl Handler for FindCoordinator {
 /// Node, host and port.
 type Place = (BrokerId, StrBytes, i32);
 
-/// Where this gateway is for the client's listener; `None` once its session is over.
-fn this_gateway(context: &Context) -> Option<Place> {
-    let metadata = context.services.groups.metadata();
-    metadata.read(|state| {
-        let session = state.sessions().get(metadata.session())?;
-        let listener = session.listeners.iter().find(|listener| *listener.name == *context.peer.listener)?;
-        Some((BrokerId(session.node.0), told(&listener.host), i32::from(listener.port)))
-    })
+fn place(broker: Broker) -> Place {
+    (BrokerId(broker.node.0), StrBytes::from_string(broker.host), i32::from(broker.port))
 }
 
-fn answer(version: i16, request: &FindCoordinatorRequest, found: Result<&Place, ErrorCode>) -> FindCoordinatorResponse {
-    let nobody = (BrokerId(-1), StrBytes::new(), -1);
-    let (node, host, port) = found.unwrap_or(&nobody);
-    let error = found.err().unwrap_or(ErrorCode::None);
-    let message = error.is_error().then(|| StrBytes::from_static_str(error.name()));
-    let response = FindCoordinatorResponse::default();
-    if version < 4 {
-        let placed = response.with_node_id(*node).with_host(host.clone()).with_port(*port);
-        return placed.with_error_code(error.code()).with_error_message(message);
-    }
+/// `None` if nobody lives, or the one who coordinates it cannot be reached by the client's listener.
+fn group(context: &Context, state: &State, key: &str) -> Option<Place> {
+    let owner = placement::group_owner(state, key)?;
+    Broker::of(owner, &context.peer.listener).map(place)
+}
+
+fn transaction(context: &Context, state: &State, key: &str) -> Option<Place> {
+    let brokers = brokers(context, state);
+    let nodes: Vec<_> = brokers.iter().map(|broker| broker.node).collect();
+    let node = placement::coordinator(key, &nodes)?;
+    brokers.into_iter().find(|broker| broker.node == node).map(place)
+}
+
+fn answer(
+    version: i16,
+    request: &FindCoordinatorRequest,
+    find: impl Fn(&str) -> Result<Place, ErrorCode>,
+) -> FindCoordinatorResponse {
     let one = |key: &StrBytes| {
-        let placed = Coordinator::default().with_node_id(*node).with_host(host.clone()).with_port(*port);
-        placed.with_key(key.clone()).with_error_code(error.code()).with_error_message(message.clone())
+        let found = find(key);
+        let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
+        let (node, host, port) = found.unwrap_or((BrokerId(-1), StrBytes::new(), -1));
+        let message = error.is_error().then(|| StrBytes::from_static_str(error.name()));
+        let placed = Coordinator::default().with_node_id(node).with_host(host).with_port(port);
+        placed.with_key(key.clone()).with_error_code(error.code()).with_error_message(message)
     };
-    response.with_coordinators(request.coordinator_keys.iter().map(one).collect())
+    if version >= 4 {
+        let coordinators = request.coordinator_keys.iter().map(one).collect();
+        return FindCoordinatorResponse::default().with_coordinators(coordinators);
+    }
+    let Coordinator { node_id, host, port, error_code, error_message, .. } = one(&request.key);
+    let placed = FindCoordinatorResponse::default().with_node_id(node_id).with_host(host).with_port(port);
+    placed.with_error_code(error_code).with_error_message(error_message)
 }
 
 #[cfg(test)]
@@ -78,6 +98,7 @@ mod tests {
     use kafka_protocol::protocol::Encodable;
 
     use super::*;
+    use crate::api::groups::words::told;
 
     #[test]
     fn every_version_is_encoded_with_and_without_an_error() {
@@ -89,7 +110,7 @@ mod tests {
                 FindCoordinatorRequest::default().with_coordinator_keys(vec![told("g"), told("h")])
             };
             for found in [Ok(&place), Err(ErrorCode::CoordinatorNotAvailable)] {
-                let response = answer(version, &request, found);
+                let response = answer(version, &request, |_| found.cloned());
                 response.encode(&mut BytesMut::new(), version).unwrap();
                 let expected = found.map_or(ErrorCode::CoordinatorNotAvailable.code(), |_| 0);
                 assert_eq!(FindCoordinator::error_code(&response), expected);

@@ -78,6 +78,36 @@ fn a_single_gateway_fences_every_other_session() {
 }
 
 #[test]
+fn what_moves_sessions_is_told() {
+    let mut bed = Bed::new();
+    let mut moves = |session, command| {
+        let entry = bed.entry(session, 0, vec![command]);
+        bed.apply(&entry).sessions
+    };
+    assert!(moves(OTHER, open(2)));
+    assert!(!moves(OTHER, create(1, "t", 1)));
+    assert!(!moves(OTHER, Command::MarkState) && !moves(OTHER, Command::SayStateHash { at: Lsn(1), hash: 2 }));
+    assert!(moves(OTHER, Command::LeaveSoon));
+    assert!(!moves(MAIN, expire(OTHER, Lsn(1))), "refused: it spoke since");
+    assert!(moves(OTHER, Command::CloseSession));
+    assert!(!moves(OTHER, Command::LeaveSoon), "it is over");
+    assert!(!bed.state.sessions().get(MAIN).unwrap().leaving);
+}
+
+#[test]
+fn a_session_that_will_leave_lives_until_it_does() {
+    let mut bed = Bed::new();
+    bed.say_as(OTHER, open(2));
+    assert_eq!(bed.say_as(OTHER, Command::LeaveSoon), Outcome::Done);
+    assert_eq!(bed.say_as(OTHER, create(1, "t", 1)), Outcome::Done, "what it says takes effect");
+    assert_eq!(bed.state.sessions().standing(OTHER), Standing::Live);
+    assert!(bed.state.sessions().get(OTHER).unwrap().leaving);
+    let again = SessionId(300);
+    bed.say_as(again, open(2));
+    assert!(!bed.state.sessions().get(again).unwrap().leaving, "its next life stays");
+}
+
+#[test]
 fn the_feature_level_rises_only_when_every_live_session_knows_it() {
     let mut bed = Bed::new();
     let level = FEATURE_LEVEL + 1;

@@ -14,6 +14,7 @@ fn rich() -> State {
         Command::OpenSession(OpenSession {
             listeners: vec![crate::command::AdvertisedListener { name: "L".into(), host: "h".into(), port: 1 }],
             rack: Some("r".into()),
+            feature_level: 0,
             ..opening(4)
         }),
         create(2, "other", 1),
@@ -81,11 +82,23 @@ fn d1_the_bytes_of_a_merged_snapshot_are_pinned() {
 }
 
 #[test]
+fn d1_the_bytes_of_a_snapshot_with_a_leaving_session_are_pinned() {
+    let mut state = merged();
+    let commands = vec![Command::LeaveSoon];
+    let entry = Entry { session: SessionId(4), sequence: 3, time_ms: 1_700_000_003_000, commands, follows: None };
+    assert!(state.apply(Lsn(4), &entry).sessions);
+    golden::check("snapshot_v3.hex", &state.encode());
+    let decoded = State::decode(&golden::read("snapshot_v3.hex")).unwrap();
+    assert_eq!(decoded.hash(), state.hash());
+    assert!(decoded.sessions().get(SessionId(4)).unwrap().leaving);
+}
+
+#[test]
 fn a_newer_snapshot_is_refused_clearly() {
     let mut bytes = rich().encode();
-    bytes[0] = 3;
+    bytes[0] = 4;
     let error = State::decode(&bytes).unwrap_err();
-    assert_eq!(error.to_string(), "state snapshot has format version 3, this build knows up to 2: upgrade it");
+    assert_eq!(error.to_string(), "state snapshot has format version 4, this build knows up to 3: upgrade it");
     assert_eq!(error.class(), ErrorClass::Rejected);
 }
 
