@@ -13,7 +13,7 @@ pub fn staying(sessions: &Sessions) -> Vec<&Session> {
 }
 
 /// Those that are wanted; if none is, all of them.
-pub fn unless_none<'a>(sessions: Vec<&'a Session>, is_wanted: impl Fn(&Session) -> bool) -> Vec<&'a Session> {
+pub fn unless_none(sessions: Vec<&Session>, is_wanted: impl Fn(&Session) -> bool) -> Vec<&Session> {
     let wanted: Vec<_> = sessions.iter().copied().filter(|session| is_wanted(session)).collect();
     if wanted.is_empty() { sessions } else { wanted }
 }
