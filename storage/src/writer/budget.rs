@@ -9,6 +9,9 @@ use crate::options::{ProfileNumbers, WriterOptions};
 
 /// A cut for another reason than the budget may overdraw it, by no more than comes in within this many seconds.
 const DEBT_SECONDS: f64 = 1.0;
+/// Two cuts lie this part of a token's time apart at least, however many tokens are saved: cuts come when clients do, which
+/// is not evenly, and the tokens see to the rate.
+const SPACING: f64 = 0.5;
 
 /// Tokens for cuts.
 #[derive(Debug, Clone)]
@@ -32,9 +35,9 @@ impl Budget {
         self.as_of + Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.per_second)
     }
 
-    /// When the last cut lies the time of one token back.
+    /// When the last cut lies far enough back for another.
     pub fn spaced_at(&self) -> Option<Instant> {
-        self.last.map(|last| last + Duration::from_secs_f64(1.0 / self.per_second))
+        self.last.map(|last| last + Duration::from_secs_f64(SPACING / self.per_second))
     }
 
     /// Takes a token, on credit if there is none.
@@ -111,7 +114,7 @@ mod tests {
         let mut budget = Budget::new(4.0, 4, now);
         (0..1_000).for_each(|_| budget.take(now));
         assert_eq!(budget.token_at(), now + Duration::from_millis(1_250));
-        assert_eq!(budget.spaced_at(), Some(now + Duration::from_millis(250)));
+        assert_eq!(budget.spaced_at(), Some(now + Duration::from_millis(125)));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! - *Echo.* Clients answer an ack with their next request. After an upload was answered, a cut waits for a moment, a small
 //!   part of an upload's time, until as many requests are open as were outstanding before. Without this a producer with five
 //!   requests in flight falls into a rhythm of one, four, one, four.
-//! - *Worth it.* While an upload is under way, a second is only begun when the budget's interval has passed, when at least
-//!   as many requests have gathered as the largest upload under way has, and when none is about to be answered.
+//! - *Worth it.* While an upload is under way, another is only begun when the budget has a token and the last cut lies some
+//!   time back, when half as many requests have gathered as the largest upload under way has, and when none is about to be
+//!   answered. Half: clients that wait for their acks fall into step with the uploads, and if the next one had to be as large
+//!   as the last, all of them would travel in one upload at a time, and whoever comes in between would wait for all of it.
 //!
 //! `linger.max` and the target size overrule both. The numbers are those of the topics whose batches are in the segment: of
 //! several profiles the tightest.
@@ -24,6 +26,8 @@ const ECHO_MIN: Duration = Duration::from_millis(1);
 const ECHO_PART: u32 = 8;
 /// An upload is about to be answered when this part of its usual time is left.
 const SOON_PART: u32 = 4;
+/// Another upload is worth its PUT if it has this part of the requests of the largest under way.
+const WORTH_PART: usize = 2;
 
 /// Why a segment was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,7 +107,7 @@ pub struct View {
     pub answered: Option<Answered>,
     /// When the budget has a token.
     pub token_at: Instant,
-    /// When the budget's interval has passed since the last cut.
+    /// When the last cut lies far enough back for another beside it.
     pub spaced_at: Option<Instant>,
     /// Whether the writer is shutting down.
     pub closing: bool,
@@ -164,7 +168,7 @@ fn echo_until(view: &View, open: &Gathered) -> Instant {
 
 /// When an upload beside those under way is worth its PUT, if no batch is added until then; `None` if never.
 fn worth_it_at(view: &View, open: &Gathered) -> Option<Instant> {
-    if open.requests < view.largest {
+    if open.requests < view.largest.div_ceil(WORTH_PART) {
         return None;
     }
     let ready = view.spaced_at.map_or(view.token_at, |spaced| spaced.max(view.token_at)).max(view.now);
@@ -244,7 +248,9 @@ mod tests {
         };
         assert_eq!(decide(&OPTIONS, &busy(10, 4, 1)), Decision::Until(start + ms(20)), "spaced");
         assert_eq!(decide(&OPTIONS, &busy(20, 4, 1)), Decision::Cut(CutReason::Budget));
+        assert_eq!(decide(&OPTIONS, &busy(20, 2, 4)), Decision::Cut(CutReason::Budget), "half as many will do");
         assert_eq!(decide(&OPTIONS, &busy(20, 1, 4)), Decision::Until(start + ms(270)), "smaller: gathers");
+        assert_eq!(decide(&OPTIONS, &busy(20, 2, 5)), Decision::Until(start + ms(270)), "two of five are not half");
         assert_eq!(decide(&OPTIONS, &busy(50, 4, 1)), Decision::Until(start + ms(75)), "one is about to be answered");
         assert_eq!(decide(&OPTIONS, &busy(76, 4, 1)), Decision::Cut(CutReason::Budget), "it was not");
     }
