@@ -30,12 +30,16 @@ fn in_folder(s3: &S3Server) -> Setup {
 }
 
 async fn tool(s3: &S3Server, name: &str, data: &Path, args: &[&str]) -> Ended {
+    tool_with(s3, name, data, args, "").await
+}
+
+async fn tool_with(s3: &S3Server, name: &str, data: &Path, args: &[&str], failpoints: &str) -> Ended {
     let bucket = format!("s3://{}", s3.bucket());
     let (endpoint, data) = (s3.endpoint(), data.display().to_string());
     let with_env =
         s3.environment().into_iter().fold(Setup::new().unwrap(), |setup, (name, value)| setup.env(name, value));
     let setup = with_env.args([name, "--from", &bucket, "--endpoint", &endpoint, "--data", &data]);
-    setup.args(args.iter().copied()).run().await.unwrap()
+    setup.args(args.iter().copied()).failpoints(failpoints).run().await.unwrap()
 }
 
 async fn restores(s3: &S3Server, data: &Path, args: &[&str]) {
@@ -168,6 +172,33 @@ async fn at_an_earlier_time() {
         let mut client = restored.client().await.unwrap();
         assert_eq!(produce(&mut client, "t", "another late").await, 15);
     }
+}
+
+/// A restore that stopped behind its fence, where a gateway that starts would go on with the old history: it is refused until the
+/// restore was run again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_gateway_starts_in_the_middle_of_a_restore() {
+    let s3 = S3Server::start().await;
+    let folder = TempDir::new().unwrap();
+    let setup = on(&s3).data(folder.path().join("data")).set("metadata.restore-window-ms", "3600000");
+    let mut gateway = setup.start().await.unwrap();
+    let mut client = gateway.client().await.unwrap();
+    assert_eq!(create_topic(&mut client, "t", 1, &[]).await.unwrap(), 0);
+    assert_eq!(produce(&mut client, "t", "early").await, 0);
+    sleep(Duration::from_millis(50)).await;
+    let then = SystemClock.now_ms();
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(produce(&mut client, "t", "late").await, 1);
+    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+    let unused = folder.path().join("unused");
+    let at = then.to_string();
+    let stopped = tool_with(&s3, "restore", &unused, &["--at", &at], "restore::after_fence=return").await;
+    assert!(stopped.code != Some(0), "{}{}", stopped.stdout, stopped.stderr);
+    let refused = on(&s3).data(folder.path().join("data")).run().await.unwrap();
+    assert!(refused.stderr.contains("run `streamhouse restore` again"), "{}", refused.stderr);
+    restores(&s3, &unused, &["--at", &at]).await;
+    let restored = on(&s3).data(folder.path().join("data")).start().await.unwrap();
+    assert_eq!(values(&restored, "t").await, ["early"]);
 }
 
 /// One of each: an intact bucket, a flipped bit, an object cut short, one that is missing, one that nobody knows.

@@ -42,9 +42,9 @@ use crate::metrics::Metrics;
 use crate::net::budget::Budget;
 use crate::net::permits::Permits;
 use crate::net::shared::Shared;
-use crate::options::Options;
 use crate::options::kafka::KafkaSettings;
 use crate::options::load::OptionsError;
+use crate::options::{JournalPlace, Options};
 use crate::producer_ids::ProducerIds;
 use crate::services::Services;
 use crate::snapshots::BucketSnapshots;
@@ -227,6 +227,9 @@ async fn start_metadata(
         metrics: JournalMetrics::register(registry),
     })
     .await?;
+    if place == JournalPlace::Object {
+        claim::check_restored(&bucket, &metadata).await?;
+    }
     let cluster_id = metadata.read(|state| state.cluster_id().to_owned());
     claim::claim(&bucket, &cluster_id, place).await?;
     // Not sooner: it writes into the bucket, which may turn out to be another cluster's.
@@ -267,6 +270,7 @@ fn assemble(
         metrics: storage_metrics.writer.clone(),
         options: options.writer()?,
     });
+    writer.decide_hedges(stores.upload_hedges());
     let reader = Reader::new(ReaderParts {
         lanes: stores.for_readers(),
         metadata: metadata.clone(),

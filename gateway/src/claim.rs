@@ -4,15 +4,26 @@
 //! journal is kept (none: in a SQLite file). A gateway whose journal says otherwise, or lies elsewhere, does not start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use metadata::error::SubmitError;
+use metadata::handle::Metadata;
 use metadata::journal::Journal;
+use metadata::journal::object;
+use metadata::journal::object::store::EntryStoreError;
 use metadata::model::ids::Lsn;
 use storage::blob::{BlobError, BlobStore, Payload};
+use storage::entries::BlobEntries;
 
 use crate::options::JournalPlace;
 
 /// The object that holds the cluster id.
 const KEY: &str = "cluster-id";
+/// The object that stands there while a restore makes the journal anew.
+const RESTORING: &str = "restoring";
+/// How long a trim of our own may take until it is known here.
+const TRIM_PAUSES: u32 = 20;
+const TRIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why this journal and this bucket do not go together.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +49,27 @@ pub enum ClaimError {
         /// Where its journal is.
         journal: JournalPlace,
     },
+    /// A restore began, and did not end or has not ended yet.
+    #[error(
+        "a restore of this bucket is under way, or stopped before its end: wait until it is done, or run `streamhouse restore` \
+         again"
+    )]
+    Restoring,
+    /// A restore ended while this gateway started.
+    #[error("the journal was restored while this gateway started: start it again")]
+    Restored,
     /// The bucket could not be asked.
     #[error("cannot tell whose bucket this is: {0}")]
     Blob(#[from] BlobError),
     /// The journal could not be asked.
     #[error("cannot read the journal: {0}")]
     Journal(#[from] metadata::error::ReadError),
+    /// The journal in the bucket could not be asked.
+    #[error("cannot read the journal: {0}")]
+    Entries(#[from] EntryStoreError),
+    /// This gateway's journal has ended.
+    #[error("cannot read the journal: {0}")]
+    Ended(#[from] SubmitError),
 }
 
 fn where_is(journal: JournalPlace) -> &'static str {
@@ -106,6 +132,44 @@ pub async fn check_unowned(blobs: &Arc<dyn BlobStore>) -> Result<(), ClaimError>
         }
         None => Ok(()),
     }
+}
+
+/// Says that the journal is being made anew: no gateway starts until that is done.
+pub async fn begin_restore(blobs: &Arc<dyn BlobStore>) -> Result<(), BlobError> {
+    blobs.put(RESTORING, Payload::from(&b""[..])).await
+}
+
+/// Says that it is done, or that nothing was changed.
+pub async fn end_restore(blobs: &Arc<dyn BlobStore>) -> Result<(), BlobError> {
+    match blobs.delete_many(&[RESTORING.to_owned()]).await?.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Whether a restore is under way.
+pub async fn check_restoring(blobs: &Arc<dyn BlobStore>) -> Result<(), ClaimError> {
+    match blobs.head(RESTORING).await {
+        Ok(_) => Err(ClaimError::Restoring),
+        Err(BlobError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Once a session is opened in a journal in the bucket: whether the journal is the one that was read when it started.
+///
+/// A restore says that it is under way, fences, moves the floor of the journal, and only then says that it is done. So one
+/// that a gateway sees neither under way nor done has not fenced yet, and will find that gateway's session in its place.
+pub async fn check_restored(blobs: &Arc<dyn BlobStore>, metadata: &Metadata) -> Result<(), ClaimError> {
+    check_restoring(blobs).await?;
+    let floor = object::floor(&BlobEntries::new(Arc::clone(blobs))).await?;
+    for _ in 0..TRIM_PAUSES {
+        if floor <= metadata.journal_first().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(TRIM_PAUSE).await;
+    }
+    Err(ClaimError::Restored)
 }
 
 /// Claims the bucket for this cluster, or finds that it is claimed already.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use metadata::clock::{Clock, SystemClock};
 use metadata::command::{Command, Entry, OpenSession};
 use metadata::error::SnapshotStoreError;
+use metadata::failpoint::crash_here;
 use metadata::journal::object::store::EntryStoreError;
 use metadata::journal::object::{begin_at, set_floor};
 use metadata::journal::sqlite::{FILE_NAME, SqliteJournal};
@@ -145,9 +146,16 @@ pub async fn restore(
     let margin = if is_lost { LOST_ENTRIES_MAX } else { 0 };
     let fence = seal(&mut state, Lsn(head.0 + margin), &owner.cluster, is_lost);
     let lsn = state.applied();
-    plant(options, target, &blobs, &state, &fence).await?;
+    // From here to the end no gateway starts: it would read the old history and go on behind the fence.
+    claim::begin_restore(&blobs).await?;
+    let planted = plant(options, target, &blobs, &state, &fence).await;
+    if let Err(RestoreError::Busy) = planted {
+        claim::end_restore(&blobs).await?;
+    }
+    planted?;
     let owner = Owner { journal: target, ..owner };
     claim::move_journal(&blobs, &owner).await?;
+    claim::end_restore(&blobs).await?;
     say(format!("the journal goes on at entry {lsn}, with the state of {}", utc(time_ms)));
     Ok(Restored { owner, lsn, time_ms, replayed, missing })
 }
@@ -208,6 +216,7 @@ async fn plant(
             if !begin_at(&entries, Lsn(lsn.0 - 1), fence).await? {
                 return Err(RestoreError::Busy);
             }
+            crash_here("restore::after_fence");
             // What an ended session may have left there is fenced by now, and says nothing either.
             begin_at(&entries, lsn, &nothing()).await?;
             snapshots.put(lsn, state.encode()).await?;

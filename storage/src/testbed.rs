@@ -19,6 +19,7 @@ use metadata::model::ids::{TopicId, TopicPartition};
 use metadata::model::offset::Offset;
 use metadata::snapshot::MemorySnapshots;
 
+use crate::blob::hedge::PaidHedges;
 use crate::blob::lanes::{Lane, LanePermits, LanesOptions, ReadLanes};
 use crate::blob::memory::MemoryStore;
 use crate::blob::retry::{Retry, RetryOptions};
@@ -225,6 +226,8 @@ pub struct World {
     pub is_in_bucket: bool,
     /// Snapshots, of all gateways one after the other, where the journal lies in the bucket.
     pub snapshots: Arc<MemorySnapshots>,
+    /// Second requests beside slow uploads into it, if there are to be any.
+    pub upload_hedges: Option<Arc<PaidHedges>>,
     /// After so many entries a snapshot is due, if not as many as usual.
     pub snapshot_entries: Option<u64>,
 }
@@ -351,7 +354,11 @@ impl World {
             return MetadataParts::for_tests(node, Arc::clone(&self.journal) as _, snapshots);
         }
         let retried = Retry::new(Arc::clone(&self.stage) as _, RetryOptions::default());
-        let journal = ObjectJournal::open(Arc::new(BlobEntries::new(Arc::new(retried)))).await.unwrap();
+        let mut entries = BlobEntries::new(Arc::new(retried));
+        if let Some(hedges) = &self.upload_hedges {
+            entries = entries.hedging(Arc::clone(hedges));
+        }
+        let journal = ObjectJournal::open(Arc::new(entries)).await.unwrap();
         let mut parts = MetadataParts::for_tests(node, Arc::new(journal), Arc::clone(&self.snapshots) as _);
         parts.session.fence_others = true;
         parts.options.snapshot_entries = self.snapshot_entries.unwrap_or(parts.options.snapshot_entries);
@@ -372,6 +379,7 @@ impl World {
             metrics: metrics.writer.clone(),
             options,
         });
+        self.upload_hedges.iter().for_each(|hedges| writer.decide_hedges(hedges));
         let reader = Reader::new(ReaderParts {
             lanes: self.lanes(&LanesOptions::default()),
             metadata: metadata.clone(),

@@ -40,7 +40,7 @@ use self::flush::Flights;
 use self::open::{OpenSegment, Waiting};
 use self::ticket::ProduceTicket;
 use crate::blob::BlobStore;
-use crate::blob::hedge::Hedges;
+use crate::blob::hedge::{Hedges, PaidHedges};
 use crate::cache::tail::TailCache;
 use crate::error::WriteError;
 use crate::metrics::WriterMetrics;
@@ -212,6 +212,12 @@ impl Writer {
         taken
     }
 
+    /// Lets segments that carry their commit be hedged as all others are, by this writer's options and budget.
+    pub fn decide_hedges(&self, hedges: &PaidHedges) {
+        let desk = Arc::downgrade(&self.desk);
+        hedges.decide_by(move || desk.upgrade().is_some_and(|desk| desk.pays_a_hedge()));
+    }
+
     /// A name for an object that is not a segment of this writer's: one that upkeep is about to write.
     pub fn new_object(&self) -> ObjectId {
         self.desk.new_object()
@@ -235,6 +241,13 @@ impl Desk {
     fn new_object(&self) -> ObjectId {
         let counter = self.next_object.fetch_add(1, Ordering::Relaxed);
         ObjectId { session: self.parts.metadata.session(), counter }
+    }
+
+    /// Takes a token for a second PUT, if one is to spare.
+    fn pays_a_hedge(&self) -> bool {
+        let pays = self.parts.options.hedge && self.books().budgets.take_spare(Instant::now());
+        self.parts.metrics.hedges.inc_by(u64::from(pays));
+        pays
     }
 
     /// Remembers an object that is in no commit and will never be.

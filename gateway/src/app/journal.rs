@@ -16,6 +16,7 @@ use crate::options::{JournalPlace, Options};
 /// Opens it, unless the bucket is another cluster's or this cluster's journal is elsewhere: then nothing was touched.
 pub async fn open(options: &Options, place: JournalPlace, stores: &Stores) -> Result<Arc<dyn Journal>, AppError> {
     let blobs = &stores.for_purpose(Purpose::Upkeep);
+    claim::check_restoring(blobs).await?;
     claim::check_place(blobs, place).await?;
     match place {
         JournalPlace::Object => Ok(Arc::new(ObjectJournal::open(Arc::new(BlobEntries::by_purpose(stores))).await?)),

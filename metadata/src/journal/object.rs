@@ -116,9 +116,7 @@ impl ObjectJournal {
     /// # Errors
     /// [`OpenError::Store`] if it cannot be asked.
     pub async fn open_unprobed(store: Arc<dyn EntryStore>) -> Result<Self, OpenError> {
-        let floors = store.list(FLOOR_PREFIX, None, PAGE).await?;
-        let floor = floors.iter().filter_map(|(key, _)| key.strip_prefix(FLOOR_PREFIX)?.parse().ok()).max();
-        let first: u64 = floor.unwrap_or(1).max(1);
+        let first = floor(store.as_ref()).await?.0;
         let desk = Arc::new(Desk {
             store,
             book: Mutex::new(Book { next: first, ..Book::default() }),
@@ -144,6 +142,13 @@ impl ObjectJournal {
 /// changed.
 pub async fn begin_at(store: &dyn EntryStore, lsn: Lsn, entry: &Entry) -> Result<bool, EntryStoreError> {
     Ok(store.create(&key(lsn.0), &[tail(lsn, 0, entry)]).await? == Created::New)
+}
+
+/// The position that the journal begins at, as the store says.
+pub async fn floor(store: &dyn EntryStore) -> Result<Lsn, EntryStoreError> {
+    let floors = store.list(FLOOR_PREFIX, None, PAGE).await?;
+    let floor = floors.iter().filter_map(|(key, _)| key.strip_prefix(FLOOR_PREFIX)?.parse().ok()).max();
+    Ok(Lsn(floor.unwrap_or(1).max(1)))
 }
 
 /// Says that the journal begins at a position, whose snapshot is there.

@@ -2,7 +2,8 @@
 //! requests of that size have a tail which a second one would outrun.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::fmt;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -129,6 +130,39 @@ impl Hedges {
         let spent = *saved >= HEDGE_EVERY && may();
         *saved -= if spent { HEDGE_EVERY } else { 0 };
         spent
+    }
+}
+
+/// Hedges that someone else than whoever makes the requests pays for: none until it is said who decides.
+pub struct PaidHedges {
+    hedges: Hedges,
+    may: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl Default for PaidHedges {
+    fn default() -> Self {
+        Self { hedges: Hedges::new(Counter::default()), may: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for PaidHedges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PaidHedges")
+    }
+}
+
+impl PaidHedges {
+    /// From now on `may` is asked before each hedge, and pays for it if it says yes. Who was named first goes on deciding.
+    pub fn decide_by(&self, may: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.may.set(Box::new(may)); // named before
+    }
+
+    /// As [`Hedges::run`].
+    pub async fn run<T, F>(&self, bytes: u64, attempt: impl Fn() -> F) -> Result<T, BlobError>
+    where
+        F: Future<Output = Result<T, BlobError>>,
+    {
+        self.hedges.run(bytes, || self.may.get().is_some_and(|may| may()), attempt).await
     }
 }
 

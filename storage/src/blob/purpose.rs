@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 
 use super::BlobStore;
+use super::hedge::PaidHedges;
 use super::lanes::{Lane, LanePermits, LanesOptions, ReadLanes};
 use super::retry::{Retry, RetryOptions};
 
@@ -66,12 +67,13 @@ impl std::fmt::Display for Purpose {
 pub struct Stores {
     by_purpose: [Arc<Lane>; Purpose::ALL.len()],
     catch_up: Arc<Lane>,
+    upload_hedges: Arc<PaidHedges>,
 }
 
 impl Stores {
     /// Puts lanes and retries before the stores that `of` gives, each of which counts for its purpose.
     ///
-    /// Only readers' GETs are hedged here, if at all, and counted in `hedged`; the writer hedges its PUTs by its budget.
+    /// Only readers' GETs are hedged here, if at all, and counted in `hedged`; PUTs are hedged by the writer's budget.
     pub fn new(
         lanes: &LanesOptions,
         retry: &RetryOptions,
@@ -91,12 +93,19 @@ impl Stores {
             Arc::new(Lane::new(Arc::clone(&tried[purpose.index()]), permits))
         });
         let fetch = Arc::clone(&tried[Purpose::Fetch.index()]);
-        Self { by_purpose, catch_up: Arc::new(Lane::new(fetch, LanePermits::new(lanes.cold))) }
+        let catch_up = Arc::new(Lane::new(fetch, LanePermits::new(lanes.cold)));
+        Self { by_purpose, catch_up, upload_hedges: Arc::default() }
     }
 
     /// The bucket for one purpose.
     pub fn for_purpose(&self, purpose: Purpose) -> Arc<dyn BlobStore> {
         Arc::clone(&self.by_purpose[purpose.index()]) as _
+    }
+
+    /// Second requests beside slow uploads of segments that carry their commit; the writer decides about them
+    /// ([`Writer::decide_hedges`](crate::writer::Writer::decide_hedges)).
+    pub fn upload_hedges(&self) -> &Arc<PaidHedges> {
+        &self.upload_hedges
     }
 
     /// The bucket for readers: a lane for those near the end of their logs, and one for those that catch up.

@@ -77,6 +77,28 @@ async fn l8_offsets_come_in_submission_order_whatever_order_puts_complete_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_upload_is_overtaken_by_a_second_one_and_nothing_is_written_twice() {
+    let world = World { is_in_bucket: true, upload_hedges: Some(Arc::default()), ..World::default() };
+    let bed = world.gateway(1, WriterOptions::default()).await;
+    bed.topic(1, 1).await;
+    let mut slowest = Vec::new();
+    for n in 0..400 {
+        let took = if n % 40 == 0 { ms(2_000) } else { PUT };
+        world.stage.script().puts.push_back(PutFault::Slow(took));
+        world.stage.script().put_delay = PUT; // of a second one
+        let began = Instant::now();
+        assert_eq!(bed.append(partition(1, 0), 1, n).await, n as i64);
+        slowest.push(began.elapsed());
+        world.stage.script().puts.clear();
+        tokio::time::sleep(ms(100)).await;
+    }
+    let late = slowest.split_off(200);
+    assert!(late.iter().all(|took| *took <= ms(140)), "{:?}", late.iter().max());
+    assert_eq!(bed.metrics.writer.hedges.get(), 8, "those of 2 s, but for two before anything was known");
+    assert_eq!(whole(&bed).await.len(), 400);
+}
+
+#[tokio::test(start_paused = true)]
 async fn l8_a_new_producer_whose_first_segment_is_lost_keeps_its_order() {
     let bed = Bed::carrying(WriterOptions { deadline: ms(100), ..small() }).await;
     bed.topic(1, 1).await;
