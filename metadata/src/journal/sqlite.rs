@@ -222,6 +222,7 @@ fn serve(mut file: JournalFile, mut queue: mpsc::Receiver<Request>, known: &Know
         }
         append_group(&mut file, &mut group, known);
         trimming = trimming.and_then(|trimming| trim_step(&mut file, trimming, known));
+        file.write_back(trimming.is_none() && queue.is_empty());
     }
 }
 

@@ -25,6 +25,10 @@ use crate::model::offset::Offset;
 /// Every partition is led by everyone since ever: the epoch never moves.
 const LEADER_EPOCH: i32 = 0;
 
+/// So many extents are looked at from the end of a log before it is searched: a search through a long index in memory that
+/// no one touched lately costs more.
+const STEPS_BACK: usize = 4;
+
 /// A view of one partition's log.
 #[derive(Debug, Clone, Copy)]
 pub struct Log<'a> {
@@ -68,9 +72,10 @@ impl<'a> Log<'a> {
     }
 
     /// The extents from the one that holds `from` on (or the first one after it), in offset order. Costs O(log n) plus
-    /// what is taken. An extent may begin before `from`, and before the log start.
+    /// what is taken, and near the end of the log, where most readers are, no more than a few steps. An extent may begin
+    /// before `from`, and before the log start.
     pub fn extents(self, from: Offset) -> impl DoubleEndedIterator<Item = Extent> + 'a {
-        let first = self.index.extents.partition_point(|extent| extent.end() <= from.get());
+        let first = self.index.first_from(from);
         self.index.extents.range(first..).map(move |packed| packed.unpack(self.objects))
     }
 
@@ -194,6 +199,16 @@ pub(super) struct LogIndex {
 }
 
 impl LogIndex {
+    /// Number of the first extent with offsets at or after `from`.
+    fn first_from(&self, from: Offset) -> usize {
+        let is_before = |extent: &PackedExtent| extent.end() <= from.get();
+        let behind = self.extents.iter().rev().take(STEPS_BACK + 1).take_while(|extent| !is_before(extent)).count();
+        match behind <= STEPS_BACK {
+            true => self.extents.len() - behind,
+            false => self.extents.partition_point(is_before),
+        }
+    }
+
     pub(super) fn start(&self) -> Offset {
         self.start
     }

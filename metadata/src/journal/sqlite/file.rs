@@ -20,6 +20,13 @@ const READ_BYTES_MAX: usize = 32 << 20;
 const TRIM_STEP: u64 = 1_000;
 /// The write-ahead log is cut back to this after a checkpoint, bytes.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
+/// Bytes in the write-ahead log past which it is written back into the file when no one waits, and in any case. SQLite itself
+/// would do it inside a commit every 4 MiB, and whoever waits for that commit would wait for it.
+const WRITE_BACK_IDLE_BYTES: usize = 16 << 20;
+const WRITE_BACK_MAX_BYTES: usize = 64 << 20;
+/// What a transaction takes in the write-ahead log beside the entries, and what forgetting some entries takes, about.
+const TRANSACTION_BYTES: usize = 8 << 10;
+const TRIM_STEP_BYTES: usize = 256 << 10;
 
 /// The open file and what is known of its ends.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(super) struct JournalFile {
     head: u64,
     /// A commit failed: the head must be asked of the file before the next append.
     is_head_uncertain: bool,
+    /// Bytes in the write-ahead log that are not written back yet, about.
+    unwritten: usize,
 }
 
 impl JournalFile {
@@ -51,7 +60,8 @@ impl JournalFile {
             let reason = format!("of the entries {first} to {head} only {count} are there");
             return Err(OpenError::Corrupt { path, reason });
         }
-        Ok(Self { connection, first, head, is_head_uncertain: false })
+        // What a process that died left there is written back at the first occasion.
+        Ok(Self { connection, first, head, is_head_uncertain: false, unwritten: WRITE_BACK_IDLE_BYTES })
     }
 
     /// Puts the first entry of an empty file at a position of its own.
@@ -92,6 +102,7 @@ impl JournalFile {
         }
         let first = self.head + 1;
         self.head += entries.len() as u64;
+        self.unwritten += entries.iter().map(Vec::len).sum::<usize>() + TRANSACTION_BYTES;
         Ok(Lsn(first)..=Lsn(self.head))
     }
 
@@ -131,7 +142,22 @@ impl JournalFile {
             .and_then(|mut delete| delete.execute([sql(step)]))
             .map_err(read_error)?;
         self.first = step;
+        self.unwritten += TRIM_STEP_BYTES;
         Ok(step == end)
+    }
+
+    /// Writes the write-ahead log back if it is long; no answer must wait for this. If it fails, nothing is lost: it is tried
+    /// again when as much more has come, and when the file is opened.
+    pub(super) fn write_back(&mut self, is_idle: bool) -> bool {
+        if self.unwritten < if is_idle { WRITE_BACK_IDLE_BYTES } else { WRITE_BACK_MAX_BYTES } {
+            return false;
+        }
+        self.unwritten = 0;
+        let written = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(0));
+        if let Err(error) = &written {
+            tracing::warn!(%error, "the journal's write-ahead log was not written back");
+        }
+        written.is_ok_and(|busy| busy == 0)
     }
 
     fn insert(&mut self, entries: &[Vec<u8>]) -> rusqlite::Result<()> {
@@ -199,6 +225,7 @@ fn lock(connection: &mut Connection, path: &Path) -> Result<(), Refused> {
     connection.pragma_update(None, "fullfsync", true)?; // where fsync alone does not reach the disk (macOS)
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?; // see `write_back`
     let take = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     if is_new {
         take.execute_batch("CREATE TABLE entries (lsn INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT")?;

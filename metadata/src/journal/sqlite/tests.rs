@@ -72,6 +72,25 @@ async fn a_trim_of_many_entries_lets_appends_through_and_is_whole() {
 }
 
 #[test]
+fn the_write_ahead_log_is_written_back_when_no_one_waits_or_it_is_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = JournalFile::open(folder.path()).unwrap();
+    assert!(file.write_back(true), "what an earlier process may have left");
+    let size = |name: String| std::fs::metadata(folder.path().join(name)).unwrap().len() >> 20;
+    let (whole, log) = (|| size(FILE_NAME.to_owned()), || size(format!("{FILE_NAME}-wal")));
+    let mut idle = Vec::new();
+    for number in 1..=80 {
+        file.append(&[vec![7; 1 << 20]]).unwrap();
+        idle.extend(file.write_back(number < 40).then_some(number));
+    }
+    // Busy from the 40th on: 64 MiB behind the 32nd would be the 96th.
+    assert_eq!((idle, whole()), (vec![16, 32], 32));
+    assert!((48..52).contains(&log()), "{} MiB", log());
+    (0..20).for_each(|_| drop(file.append(&[vec![7; 1 << 20]]).map(|_| file.write_back(false))));
+    assert!(whole() > 90, "long enough to be written back while others wait");
+}
+
+#[test]
 fn a_second_opening_is_refused_and_touches_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());

@@ -46,6 +46,20 @@ fn adjacent_batches_join_into_one_extent() {
 }
 
 #[test]
+fn from_any_offset_on_the_same_extents_are_found_near_the_end_and_far_from_it() {
+    let (mut log, mut objects) = (LogIndex::default(), ObjectLedger::default());
+    for count in 0..20_u64 {
+        for from in 0..=i64::try_from(count * 3).unwrap() + 1 {
+            let found: Vec<_> = Log::new(&log, &objects).extents(offset(from)).map(|e| e.base.get()).collect();
+            let expected: Vec<_> = (0..i64::try_from(count).unwrap()).map(|n| n * 3).filter(|n| n + 3 > from).collect();
+            assert_eq!(found, expected, "{count} extents, from {from}");
+        }
+        let slot = objects.insert(object(count), 1_000, 0).unwrap();
+        log.append(3, 1, Place { object: slot, position: 64, length: 9 }, &mut objects).unwrap();
+    }
+}
+
+#[test]
 fn bytes_that_do_not_adjoin_do_not_join() {
     let (mut log, mut objects) = (LogIndex::default(), ObjectLedger::default());
     let slot = objects.insert(object(0), 1_000, 0).unwrap();
