@@ -216,6 +216,8 @@ pub struct MergeOptions {
     /// Size a merged object is to have, bytes (`merge.target.bytes`); those above a quarter of it are left alone. A merge
     /// holds about so many bytes in memory.
     pub target_bytes: u64,
+    /// An extent of a merged object is no longer than this, bytes, unless one batch is: it is read and kept as a whole.
+    pub extent_bytes: usize,
     /// So many fresh objects are merged even if they are smaller than the target all together (`merge.objects.min`).
     pub objects_min: usize,
     /// An object stays as it is for so long, in which those who read at the end of the log have it from the tail cache
@@ -230,6 +232,7 @@ impl Default for MergeOptions {
         Self {
             every: Duration::from_secs(10),
             target_bytes: 64 << 20,
+            extent_bytes: 8 << 20,
             objects_min: 64,
             age_min: Duration::from_secs(10),
             bytes_per_second: 64 << 20,

@@ -24,7 +24,7 @@ use metadata::model::offset::Offset;
 use self::assemble::{Assembled, assemble};
 use self::fetch::Fetcher;
 use self::locate::{Located, locate};
-use self::prefetch::{Prefetch, ReadOn, ahead};
+use self::prefetch::{Prefetch, ahead};
 use crate::blob::BlobError;
 use crate::blob::lanes::ReadLanes;
 use crate::cache::disk::DiskCache;
@@ -95,8 +95,9 @@ impl Reader {
     /// A reader with its own block cache.
     pub fn new(parts: ReaderParts) -> Self {
         let ReaderParts { lanes, metadata, tail, disk, metrics, options } = parts;
+        let prefetch = Arc::new(Prefetch::new(options.block_bytes));
         let fetcher = Arc::new(Fetcher::new(lanes, tail, disk, metrics, options));
-        Self { metadata, fetcher, prefetch: Arc::new(Prefetch::new()) }
+        Self { metadata, fetcher, prefetch }
     }
 
     /// Reads several partitions, all at once; the results stand in the order of the requests, and so do the claims on
@@ -138,12 +139,12 @@ impl Reader {
         let mut readers = Vec::new();
         for ((request, result), end) in requests.iter().zip(results).zip(ends) {
             let Some(end) = *end else { continue };
-            if self.prefetch.moves_on(request, result.log_start, end) && end < result.high_watermark {
-                readers.push(ReadOn { partition: request.partition, end, given: result.bytes() as u64 });
-            }
+            let reader = self.prefetch.read_on(request, result.log_start, end, result.bytes() as u64);
+            readers.extend(reader.filter(|_| end < result.high_watermark));
         }
         if !readers.is_empty() {
-            let wanted = self.metadata.read(|state| ahead(state, &readers));
+            let share = self.prefetch.share(&readers);
+            let wanted = self.metadata.read(|state| ahead(state, &readers, share));
             self.fetcher.load_ahead(&wanted);
         }
     }

@@ -26,7 +26,8 @@ pub struct StorageSection {
     /// A segment is cut when it holds this many bytes (`segment.bytes`).
     pub segment_bytes: Option<u32>,
     /// PUTs that the cut aims at (`put.budget`): so many per second, as `20`, or money, as `100 USD/month`, by the prices
-    /// under `cost`. Binds every profile; only full segments may exceed it, and `linger-max-ms` if that is set too.
+    /// under `cost`. It is the gateway's: topics that name a profile share it, whatever their profile would allow, and what is cut
+    /// for one of them is spent for all. Only full segments may exceed it, and `linger-max-ms` if that is set too.
     #[serde(deserialize_with = "text_or_number")]
     #[schemars(with = "Option<String>")]
     pub put_budget: Option<String>,
@@ -177,6 +178,7 @@ impl StorageSection {
                 objects_min: self.merge_objects_min as usize,
                 age_min: Duration::from_millis(self.merge_age_min_ms),
                 bytes_per_second: self.upkeep_bytes_per_second,
+                ..MergeOptions::default()
             },
             ..UpkeepOptions::default()
         }

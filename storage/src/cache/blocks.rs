@@ -14,6 +14,9 @@ const TYPICAL_BLOCK_BYTES: usize = 64 << 10;
 /// The cache is split into shards, and a block larger than one is not kept: so they are large, bytes.
 const SHARD_BYTES: usize = 256 << 20;
 const SHARDS_MAX: usize = 16;
+/// Part of the cache for what was asked for again and again. The rest takes what was just loaded, and must hold what was
+/// loaded ahead until its reader comes: most of what passes here is read through once.
+const HOT_PART: f64 = 0.6;
 
 /// The block cache.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ impl BlockCache {
         let options = OptionsBuilder::new()
             .estimated_items_capacity((capacity / TYPICAL_BLOCK_BYTES).max(16))
             .weight_capacity(capacity as u64)
+            .hot_allocation(HOT_PART)
             .shards((capacity / SHARD_BYTES).clamp(1, SHARDS_MAX))
             .build()
             .expect("items, weight and shards are all that is needed");
@@ -47,6 +51,11 @@ impl BlockCache {
     /// The block of an extent, if it is here.
     pub fn peek(&self, extent: &Extent) -> Option<Arc<Block>> {
         self.blocks.get(&BlockKey::of(extent)).filter(|block| block.is(extent))
+    }
+
+    /// Whether the block of an extent is here. Does not count as a use of it.
+    pub fn holds(&self, extent: &Extent) -> bool {
+        self.blocks.peek(&BlockKey::of(extent)).is_some_and(|block| block.is(extent))
     }
 
     /// Takes a block in.
@@ -77,7 +86,23 @@ mod tests {
         cache.insert(BlockKey::of(&extent), Arc::clone(&block));
         assert!(Arc::ptr_eq(&cache.peek(&extent).unwrap(), &block));
         assert_eq!(cache.bytes(), block.weight() as u64);
+        assert!(cache.holds(&extent));
         let longer = Extent { length: extent.length + 1, ..extent };
-        assert!(cache.peek(&longer).is_none());
+        assert!(cache.peek(&longer).is_none() && !cache.holds(&longer));
+    }
+
+    #[test]
+    fn what_was_loaded_ahead_stays_while_others_are_read_through() {
+        let batch = batch_of(1_000, 1);
+        let cache = BlockCache::new(batch.len() * 100);
+        let extent = |counter| Extent { object: object(counter), ..extent_of(5, &batch) };
+        let block = Arc::new(Block::place(BytesMut::from(&batch[..]), &extent(0), 0, Trust::Unchecked).unwrap());
+        // Each is loaded thirty reads before it is wanted, and then read several times.
+        for counter in 0..1_000 {
+            cache.insert(BlockKey::of(&extent(counter + 30)), Arc::clone(&block));
+            if counter >= 30 {
+                (0..4).for_each(|_| assert!(cache.peek(&extent(counter)).is_some(), "{counter}"));
+            }
+        }
     }
 }

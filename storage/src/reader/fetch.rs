@@ -143,7 +143,7 @@ impl Fetcher {
     }
 
     fn is_here(&self, extent: &Extent) -> bool {
-        self.tail.holds(extent.object) || self.peek(extent).is_some()
+        self.tail.holds(extent.object) || self.tail_blocks.holds(extent) || self.blocks.holds(extent)
     }
 
     fn peek(&self, extent: &Extent) -> Option<Arc<Block>> {

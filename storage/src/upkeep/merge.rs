@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use metadata::model::batch::{BatchIter, BatchView};
 use metadata::model::extent::{Extent, ObjectId};
 use metadata::model::ids::{TopicId, TopicPartition};
 use metadata::model::offset::Offset;
@@ -147,10 +148,11 @@ impl Keeper {
                 return Ok(());
             }
         };
+        let most = self.parts.options.merge.extent_bytes;
         let mut blocks = blocks.into_iter();
         let replacement = |(partition, old): Run| {
             let blocks: Vec<_> = blocks.by_ref().take(old.len()).collect();
-            let new = join(&old, blocks.iter().map(|block| &**block));
+            let new = join(old[0].sparse, blocks.iter().map(|block| &**block), most);
             Replacement { partition, old, new }
         };
         let replacements = runs.into_iter().map(replacement).collect();
@@ -215,16 +217,37 @@ fn split(partition: TopicPartition, extents: Vec<Extent>, open_end: Option<Offse
     extents.chunk_by(neighbours).map(|run| (partition, run.to_vec())).collect()
 }
 
-/// One extent of many neighbours.
-fn join<'a>(old: &[Extent], blocks: impl Iterator<Item = &'a Block>) -> Vec<Piece> {
-    let (first, last) = (old[0], old[old.len() - 1]);
-    vec![Piece {
-        base: first.base,
-        end: last.end,
-        max_timestamp: old.iter().map(|extent| extent.max_timestamp).max().unwrap_or(-1),
-        sparse: first.sparse,
-        chunks: blocks.map(Block::bytes).collect(),
-    }]
+/// Few extents of many neighbours: whole batches in each, and no more than `most` bytes unless one batch has more. A reader
+/// loads and keeps an extent as a whole, so they must not grow with the object.
+fn join<'a>(sparse: bool, blocks: impl Iterator<Item = &'a Block>, most: usize) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut room = 0;
+    for block in blocks {
+        let mut number = 0;
+        while number < block.batch_count() {
+            let mut taken = block.take(number, room, false);
+            if taken.bytes.is_empty() {
+                room = most;
+                taken = block.take(number, room, true);
+                pieces.push(Piece { base: base_of(block, number), max_timestamp: -1, sparse, ..Piece::default() });
+            }
+            let piece = pieces.last_mut().expect("one was pushed if there was none");
+            let times = BatchIter::new(&taken.bytes).map_while(Result::ok).map(|batch| batch.max_timestamp());
+            piece.max_timestamp = times.fold(piece.max_timestamp, i64::max);
+            piece.end = taken.end;
+            number = block.batch_with(taken.end);
+            room = room.saturating_sub(taken.bytes.len());
+            piece.chunks.push(taken.bytes);
+        }
+    }
+    pieces
+}
+
+/// Offset of the first record of a block's batch.
+fn base_of(block: &Block, number: usize) -> Offset {
+    let batch = block.batch(number);
+    let base = BatchView::first(&batch).ok().and_then(|batch| Offset::new(batch.base_offset()));
+    base.expect("the batches of a block were checked and put in their place")
 }
 
 #[cfg(test)]

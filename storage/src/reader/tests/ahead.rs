@@ -63,6 +63,22 @@ async fn a_sequential_cold_reader_finds_nine_of_ten_segments_here() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_of_many_times_the_cache_is_read_once_and_ahead_of_its_reader() {
+    let bed = Bed::new().await;
+    written(&bed, 300, 20_000).await;
+    bed.world.stage.script().get_delay = GET;
+    // Room for twenty segments, and for five of them ahead; four reads of each.
+    let parts = parts(&bed, ReaderOptions { block_bytes: 400_000, ..ReaderOptions::default() });
+    let metrics = parts.metrics.clone();
+    let (began, reader) = (Instant::now(), Reader::new(parts));
+    let reads = read_through(&reader, 5_000, GET / 8).await;
+    let waited = began.elapsed() - GET / 8 * reads as u32;
+    assert_eq!(bed.world.stage.script().get_count, 300, "what is loaded ahead is still here when it is wanted");
+    assert!(found(&metrics, "bucket") <= 10.0, "{}", found(&metrics, "bucket"));
+    assert!(waited <= GET * 60, "{waited:?} for 300 segments");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ten_consumers_make_no_more_gets_than_one() {
     let bed = Bed::new().await;
     written(&bed, 50, 2_000).await;

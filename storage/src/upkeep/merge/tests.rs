@@ -284,9 +284,9 @@ impl History {
         history
     }
 
-    /// Small targets, so that all levels are seen.
+    /// Small targets and extents, so that all levels and long logs are seen.
     fn options() -> UpkeepOptions {
-        let merge = MergeOptions { target_bytes: 3_000, objects_min: 3, ..options().merge };
+        let merge = MergeOptions { target_bytes: 3_000, extent_bytes: 400, objects_min: 3, ..options().merge };
         UpkeepOptions { merge, ..options() }
     }
 
@@ -400,4 +400,24 @@ fn neighbours_are_joined_and_others_are_not() {
     assert_eq!(runs(None), [2, 2, 1]);
     assert_eq!(runs(Some(12)), [2, 1, 1, 1], "compaction waits for what is behind the last extent only");
     assert_eq!(runs(Some(14)), [2, 2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn merged_extents_are_no_longer_than_a_reader_is_to_load_at_once() {
+    let world = World::default();
+    let bed = world.gateway(1, WriterOptions::default()).await;
+    bed.topic(1, 3).await;
+    let model = fill(&bed, 40).await;
+    let options = options();
+    let merge = MergeOptions { extent_bytes: 1_000, ..options.merge };
+    bed.upkeep(UpkeepOptions { merge, ..options }).merge().await.unwrap();
+    let extents = |p| bed.metadata.read(|state| state.log(partition(1, p)).unwrap().all_extents().collect::<Vec<_>>());
+    for p in 0..3 {
+        let extents = extents(p);
+        let bytes: u32 = extents.iter().map(|extent| extent.length).sum();
+        assert!(extents.iter().all(|extent| extent.length <= 1_000 && extent.max_timestamp == 1_000));
+        assert!(extents.len() as u32 <= bytes / 800 + 1, "{} for {bytes} bytes", extents.len());
+        assert!(extents.windows(2).all(|pair| pair[0].end == pair[1].base));
+        assert_eq!(read_all(&bed.cold_reader(), partition(1, p), 0).await, model[&partition(1, p)]);
+    }
 }
