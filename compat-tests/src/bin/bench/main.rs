@@ -3,7 +3,7 @@
 //! The gateway is a process of its own (`STREAMHOUSE_BIN`), and so is the S3 server where its CPU or its counts matter;
 //! gateway CPU is what the operating system says of the process. Clients are real where the name says so.
 //!
-//! `bench [part ...]`: parts are `first`, `storage`; default all.
+//! `bench [part ...]`: parts are `first`, `storage`, and single rows of the latter as `storage:ROW`; default all.
 
 mod bucket;
 mod load;
@@ -34,8 +34,14 @@ const INJECTED_GET: Duration = Duration::from_millis(25);
 
 fn main() -> Result<()> {
     let parts: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = parts.iter().find(|part| !["first", "storage"].contains(&part.as_str())) {
-        return Err(format!("{unknown:?} is no part of the bench: choose first or storage").into());
+    let is_known = |part: &str| match part.split_once(':') {
+        Some((part, row)) => part == "storage" && storage::ROWS.contains(&row),
+        None => ["first", "storage"].contains(&part),
+    };
+    if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
+        let rows = storage::ROWS.join(", ");
+        let known = format!("choose first, storage, or storage:ROW with a row of {rows}");
+        return Err(format!("{unknown:?} is no part of the bench: {known}").into());
     }
     let wants = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -43,8 +49,11 @@ fn main() -> Result<()> {
         if wants("first") {
             first().await?;
         }
-        if wants("storage") {
-            storage::all().await?;
+        let rows = storage::ROWS.iter().copied();
+        let rows: Vec<&str> =
+            rows.filter(|row| wants("storage") || parts.iter().any(|part| *part == format!("storage:{row}"))).collect();
+        if !rows.is_empty() {
+            storage::some(&rows).await?;
         }
         Ok(())
     })
