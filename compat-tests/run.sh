@@ -14,7 +14,7 @@ began=$SECONDS
 say() { printf '== %3d:%02d  %s\n' $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) "$*"; }
 die() { echo "run.sh: $*" >&2; exit 1; }
 
-# tool, Debian package, what for
+# tool, Debian packages, what for
 needed='cargo - the workspace
 cc gcc the workspace
 java openjdk-17-jdk-headless the Java clients
@@ -27,7 +27,8 @@ c++ g++ the Node clients
 make make librdkafka
 go - the Go clients and the foreign S3 server
 perl perl kcat
-kcat kcat itself'
+kcat kcat itself
+chromium-headless-shell chromium-headless-shell,fonts-dejavu-core the console in a browser'
 
 missing() {
   while read -r tool package what; do
@@ -37,7 +38,7 @@ missing() {
 
 install_tools() {
   local packages
-  packages=$(missing | awk '$2 != "-" { print $2 }' | sort -u)
+  packages=$(missing | awk '$2 != "-" { print $2 }' | tr , '\n' | sort -u)
   if [ -n "$packages" ] && command -v apt-get >/dev/null; then
     say "installing $(echo $packages)"
     # shellcheck disable=SC2086 # one word for each package
@@ -66,6 +67,9 @@ for script in compat-tests/clients/*/build.sh; do
   "$script" || die "the $program clients cannot be built"
 done
 
+say "browser"
+compat-tests/browser/build.sh || die "what drives the browser cannot be built"
+
 # The gateway that the tests start as a process is built once, with the crash points the crash tests name.
 say "building the gateway and the tests"
 cargo build --workspace --bins --features gateway/failpoints || die "the workspace does not build"
@@ -76,7 +80,7 @@ cargo test --workspace --features gateway/failpoints --no-run || die "the tests 
 if [ -z "$filter" ]; then
   run "tests of the workspace" cargo test --workspace --features gateway/failpoints --no-fail-fast -- --skip real_clients::
 fi
-run "real clients" cargo test --workspace --features gateway/failpoints --test clients --test dropin -- \
+run "real clients" cargo test --workspace --features gateway/failpoints --test clients --test console --test dropin -- \
   --test-threads "$CLIENTS_AT_ONCE" "${filter:-real_clients::}"
 
 say "done"

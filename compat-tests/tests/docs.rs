@@ -4,12 +4,15 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
+use compat_tests::raw_client::RawClient;
+use compat_tests::requests::{create_topic, produce_one, read_all};
 use gateway::api::table::advertised;
 use gateway::app::App;
 use gateway::options::Options;
 use gateway::options::kafka::SETTINGS;
 use gateway::options::load::documented;
 use metadata::model::topic_config::{DEFINITIONS, Effect};
+use storage::codec::records::RecordsBuilder;
 
 const MADE: &str = "<!-- Made from the code: DOCS_WRITE=1 cargo test -p compat-tests --test docs -->";
 
@@ -83,6 +86,17 @@ fn apis() {
     compare("apis.md", &text);
 }
 
+/// What is counted by label is told from its first count on: some of everything has to have happened.
+async fn use_it(app: &App) {
+    let mut client = RawClient::connect(app.address).await.expect("connects");
+    assert_eq!(create_topic(&mut client, "counted", 1, &[]).await.expect("answers"), 0);
+    let batch = RecordsBuilder::new().values(1_700_000_000_000, [b"hello".to_vec()]).build();
+    assert_eq!(produce_one(&mut client, "counted", 0, batch).await.expect("answers").error_code, 0);
+    assert_eq!(read_all(&mut client, "counted", 0).await.expect("reads").len(), 1);
+    client.finish().await.expect("ends");
+    assert!(client.is_closed().await, "the gateway has counted the end of the connection");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -93,6 +107,7 @@ async fn metrics() {
         ..Options::default()
     };
     let app = App::start(options).await.expect("the gateway starts");
+    use_it(&app).await;
     let address = app.admin_address;
     let scraped = tokio::task::spawn_blocking(move || {
         let mut stream = std::net::TcpStream::connect(address).expect("connects");

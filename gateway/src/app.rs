@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::doors::Door;
+use crate::admin::console::Console;
 use crate::admin::{self, Admin};
 use crate::claim;
 use crate::coordinator::groups::Groups;
@@ -134,7 +135,7 @@ impl App {
         let disk = store::open_cache(&options, &cluster_id, storage_metrics.disk.clone()).await?;
         let (services, upkeep) = assemble(options, metadata, &stores, disk, storage_metrics, metrics)?;
         let shared = Arc::new(network(&services));
-        let admin = Admin::new(registry, cost);
+        let admin = Admin::new(registry, cost, Console::new(Arc::clone(&services)));
         let admin_stop = CancellationToken::new();
         tokio::spawn(Arc::clone(&admin).serve(admin_listener, admin_stop.clone()));
         tokio::spawn(membership::take_part(services.metadata.clone(), admin_stop.clone()));

@@ -55,7 +55,7 @@ pub struct Cli {
     /// Zone of this gateway
     #[arg(long, value_name = "NAME")]
     rack: Option<String>,
-    /// Address for /live, /ready and /metrics [default: 127.0.0.1:9464]
+    /// Address for the console, /live, /ready and /metrics [default: 127.0.0.1:9464]
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
     /// What is logged: a level, or module=level,... [default: info]

@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use serde::Serialize;
 use storage::blob::Operation;
 use storage::blob::measured::{BlobMetrics, Usage};
 use storage::blob::purpose::Purpose;
@@ -49,6 +50,23 @@ struct Report {
     bytes_in: u64,
     /// Bytes of all segments of the cluster, those that wait to be deleted too.
     kept_bytes: u64,
+}
+
+/// What it comes to, USD.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Money {
+    /// Requests and transfer since the start.
+    pub usd: f64,
+    /// The same for each GiB taken in; 0 before there is any.
+    pub per_gib: f64,
+    /// Requests and transfer of a month that goes on as the last hour did.
+    pub requests_month: f64,
+    /// Keeping what is kept now, for a month.
+    pub storage_month: f64,
+    /// The time that the month goes by, s.
+    pub recent_s: u64,
+    /// Whether nothing costs anything here.
+    pub free: bool,
 }
 
 /// What was done until when, the oldest about [`WINDOW`] ago.
@@ -95,6 +113,19 @@ impl CostMeter {
     /// The table for people.
     pub fn table(&self) -> String {
         self.report().table()
+    }
+
+    /// The sums of that table.
+    pub fn money(&self) -> Money {
+        let report = self.report();
+        Money {
+            usd: report.prices.of_all(&report.usage),
+            per_gib: report.per_gib(),
+            requests_month: report.month(),
+            storage_month: report.storage_month(),
+            recent_s: report.recent_time.as_secs(),
+            free: report.prices == Prices::FREE,
+        }
     }
 
     fn report(&self) -> Report {

@@ -69,5 +69,13 @@ pub const FETCH_WAIT: Duration = Duration::from_secs(300);
 pub const ADMIN_WAIT: Duration = Duration::from_secs(60);
 /// Most bytes a compressed batch may inflate to while it is checked.
 pub const INFLATED_BATCH_BYTES: usize = 128 << 20;
+/// Rows of one table of the console; past it the table says that it is cut.
+pub const CONSOLE_ROWS: usize = 1_000;
+/// Partitions or committed offsets that the console adds up in one look at the state; apply waits for a look to end.
+pub const CONSOLE_LOOK: usize = 4_096;
+/// Committed offsets of one group that the console adds up; past it the lag is a lower bound.
+pub const CONSOLE_OFFSETS_PER_GROUP: usize = 50_000;
+/// Letters of a filter of the console.
+pub const CONSOLE_FIND_LEN: usize = 249;
 /// The one leader epoch of every partition: a log here never changes hands.
 pub const LEADER_EPOCH: i32 = 0;

@@ -196,7 +196,7 @@ fn greet(app: &App, place: &str) {
     }
     let at = app.doors.first().map(|door| door.advertised.to_string()).unwrap_or_default();
     println!("  records in      {place}");
-    println!("  admin           http://{}/metrics", app.admin_address);
+    println!("  console         http://{}/", app.admin_address);
     println!("Try it:");
     println!("  echo hello | kcat -b {at} -P -t greetings");
     println!("  kcat -b {at} -C -t greetings -o beginning -e");

@@ -50,8 +50,10 @@ pub struct Options {
     pub node_id: i32,
     /// Zone of this gateway, told to clients as its rack.
     pub rack: Option<String>,
-    /// Address of the admin listener with /live, /ready and /metrics. Loopback only.
+    /// Address of the admin listener: the console (a page for browsers), /live, /ready, /metrics and /cost. Loopback only.
     pub admin: String,
+    /// Time between two points of the console's plots, ms, 100 to 600000. 360 are kept: with the default, those of an hour.
+    pub console_point_ms: u64,
     /// Format of the log: `text` or `json`.
     pub log_format: LogFormat,
     /// What is logged, as `level` or `module=level,...`.
@@ -89,6 +91,7 @@ impl Default for Options {
             node_id: 1,
             rack: None,
             admin: "127.0.0.1:9464".into(),
+            console_point_ms: 10_000,
             log_format: LogFormat::Text,
             log: "info".into(),
             kafka: BTreeMap::new(),
@@ -132,6 +135,9 @@ impl Options {
     pub fn validate(&self) -> Result<(), OptionsError> {
         self.listeners()?;
         self.admin_address()?;
+        if !(100..=600_000).contains(&self.console_point_ms) {
+            return Err(wrong("console-point-ms", "must be 100 to 600000"));
+        }
         self.bucket_url()?;
         if self.node_id < 0 {
             return Err(wrong("node-id", "must not be negative"));
@@ -231,6 +237,7 @@ mod tests {
     fn wrong_values_name_their_key() {
         refused(|o| o.listen = "nowhere".into(), "listen");
         refused(|o| o.admin = "0.0.0.0:1".into(), "admin");
+        refused(|o| o.console_point_ms = 0, "console-point-ms");
         refused(|o| o.advertise = Some("host".into()), "advertise");
         refused(|o| o.bucket = Some("name".into()), "bucket");
         for bad in ["s3://", "s3:///x", "s3://b/../x", "s3://b//x", "https://b"] {
