@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one line, and the README names the two that matter (run, test).
-.PHONY: run test bench soak fmt lint
+.PHONY: run test bench compare soak fmt lint
 
 run: ## a gateway on 127.0.0.1:9092 with its data in ./data
 	cargo run --release
@@ -9,6 +9,9 @@ test: ## everything: unit, contract, crash and real-client tests; installs what 
 
 bench: ## prints the numbers the README quotes, and how they were measured
 	bash compat-tests/bench.sh
+
+compare: ## beside Apache Kafka and Nisshi: the same clients, the same work, in turn
+	bash compat-tests/compare/compare.sh
 
 soak: ## an hour of writing with retention and merges: memory, objects and index must stay flat
 	cargo build --workspace --bins --features gateway/failpoints

@@ -27,8 +27,8 @@ shift
 flags=(-Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
 without='log4j-*'
 case "$tool" in
-  # These two use log4j's own classes.
-  kafka-configs | kafka-server-start)
+  # These use log4j's own classes.
+  kafka-configs | kafka-server-start | kafka-storage)
     flags=(-Xmx512m "-Dlog4j2.configurationFile=$here/tools/log4j2.properties")
     without='slf4j-simple-*'
     ;;
