@@ -7,6 +7,7 @@ cargo build --release -p gateway --bin streamhouse
 cargo build --release -p compat-tests --bin s3-server
 bash compat-tests/clients/java/build.sh -q >&2
 sh compat-tests/clients/python/build.sh >&2
+sh compat-tests/clients/go/build.sh >&2
 target=${CARGO_TARGET_DIR:-$PWD/target}
 if [ "${COMPARE_NISSHI:-}" = yes ] && [ -z "${NISSHI_BIN:-}" ]; then
   cargo +nightly install nisshi --version 0.8.1 --locked --no-default-features --features dynostore --root "$target/nisshi"

@@ -8,6 +8,7 @@ import time
 from servers import HERE, tool
 
 PYTHON = HERE.parent / "clients" / "python" / ".venv" / "bin" / "python"
+GO = HERE.parent / "clients" / "go" / "target" / "many"
 TUNED = ["batch.size=1000000", "linger.ms=20", "buffer.memory=134217728"]
 DEFAULT = []
 PRODUCED = re.compile(r"([\d.]+) records/sec \(([\d.]+) MB/sec\).* ([\d.]+) ms avg latency.* (\d+) ms 99th", re.S)
@@ -77,6 +78,26 @@ def paced(server, topic, rate, seconds=10, size=100, producers=1):
     return {**waits, "CPU-s": server.cpu_seconds() - cpu}
 
 
+def many(server, topic, producers=1000, seconds=10, size=1024):
+    """As many producers as that, each a client of its own, each sending its next record when its last is acked."""
+    create(server, topic, 100)
+    cpu = server.cpu_seconds()
+    command = [GO, server.address, topic, *map(str, [producers, seconds, size])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 180)
+    if done.returncode:
+        raise SystemExit(f"{server.name}: many failed: {done.stderr[-1000:]}")
+    said = json.loads(done.stdout)
+    return {
+        "records/s": said["per_second"],
+        "errors": said["errors"],
+        "slowest producer / median": said["slowest_by_median"],
+        "ack p50, ms": said["p50_ms"],
+        "ack p99, ms": said["p99_ms"],
+        "peak memory, MiB": server.memory_mib(),
+        "CPU-s": server.cpu_seconds() - cpu,
+    }
+
+
 def warm_up(server, records=200_000):
     """What a server that has run for a while has behind it: a compiler that knows the code, caches that are full."""
     create(server, "before", 1)
@@ -102,6 +123,7 @@ def works(long):
         ("100 records/s of 100 bytes, 1 default producer", "all", lambda s: paced(s, "slow", 100)),
         ("2,000 records/s of 100 bytes, 4 default producers", "all", lambda s: paced(s, "steady", 2000, producers=4)),
     ]
+    rows.append(("1,000 producers at once, 100 partitions", "all", lambda s: many(s, "many")))
     if long:
         some = "disk"
         rows += [

@@ -45,6 +45,8 @@ pub const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// A frame must be whole this long after its first byte, time spent waiting for memory not counted.
 pub const FRAME_DEADLINE: Duration = Duration::from_secs(30);
+/// Refused connections are logged no more often than this.
+pub const REFUSALS_SAID_EVERY: Duration = Duration::from_secs(10);
 /// A connection with nothing to do for this long is closed (Kafka's `connections.max.idle.ms`).
 pub const IDLE_DEADLINE: Duration = Duration::from_secs(600);
 /// An answer must be taken by the client within this and the time of [`ANSWER_BYTES_PER_SECOND`].

@@ -54,6 +54,10 @@ fn main() -> ExitCode {
         return ExitCode::from(EXIT_OPTIONS);
     }
     remarks.log();
+    // Service managers start with 1,024 files for the sake of programs that use `select`; connections need more.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("streamhouse").build() {
         Ok(runtime) => runtime,
         Err(error) => {

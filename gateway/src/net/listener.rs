@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::connection::serve;
@@ -14,7 +15,7 @@ use super::permits::Permit;
 use super::request::Caller;
 use super::shared::Shared;
 use crate::context::Peer;
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, ACCEPT_BACKOFF_MAX, KEEPALIVE};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, ACCEPT_BACKOFF_MAX, KEEPALIVE, REFUSALS_SAID_EVERY};
 
 /// A bound address, not yet accepting.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl Listener {
     /// Accepts until the gateway stops, a task for each connection.
     pub async fn run(self, shared: Arc<Shared>) {
         let mut backoff = ACCEPT_BACKOFF;
+        let mut warned = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -55,19 +57,23 @@ impl Listener {
             match accepted {
                 Ok((stream, address)) => {
                     backoff = ACCEPT_BACKOFF;
-                    self.admit(stream, address, &shared);
+                    self.admit(stream, address, &shared, &mut warned);
                 }
                 Err(error) => backoff = self.rest(&error, backoff).await,
             }
         }
     }
 
-    fn admit(&self, stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>) {
+    /// Serves the connection in a task of its own if there is room for it; `warned` is when the log last said that there is not.
+    fn admit(&self, stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>, warned: &mut Option<Instant>) {
         let permit = match shared.permits.take(address.ip()) {
             Ok(permit) => permit,
             Err(full) => {
                 shared.metrics.connection_refused();
-                debug!(%address, "connection refused: {full}");
+                if warned.is_none_or(|at| at.elapsed() >= REFUSALS_SAID_EVERY) {
+                    *warned = Some(Instant::now());
+                    warn!(%address, "connections are refused: {full}; see `max.connections` and `max.connections.per.ip`");
+                }
                 return;
             }
         };

@@ -78,8 +78,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "max.connections.per.ip",
         Kind::Int(1, I32),
-        "2000",
-        "Most connections at once from one address; Kafka's default is unlimited.",
+        "10000",
+        "Most connections at once from one address; Kafka's default is unlimited. A client takes two to four.",
     ),
     setting(
         "max.incremental.fetch.session.cache.slots",
