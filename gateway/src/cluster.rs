@@ -4,11 +4,12 @@
 //! coordinator of a group may be elsewhere: it is one for members of all zones, and no records go through it.
 
 use metadata::model::ids::{NodeId, TopicPartition};
+use metadata::rendezvous::unless_none;
 use metadata::state::State;
 use metadata::state::sessions::{Session, Sessions};
 
 use crate::context::Context;
-use crate::placement::{self, unless_none};
+use crate::placement;
 use crate::zone;
 
 /// A live gateway.

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod model;
 pub mod options;
 mod pipeline;
+pub mod rendezvous;
 mod replica;
 mod size;
 pub mod snapshot;

@@ -1,13 +1,14 @@
 //! Tidying, a little at a time: logs are shortened or compacted, small objects are merged, objects that nothing refers to are deleted, what
 //! is idle is forgotten.
 //!
-//! Every result is a command that `apply` checks again, and every pass may be repeated or stop half-way: the next one goes on
+//! Gateways that share a journal share out the jobs; see `shares`. Every result is a command that `apply` checks again, and every pass may be repeated or stop half-way: the next one goes on
 //! from what the state says. Nothing here can delete what a commit may still name (G1); see `sweep`.
 
 mod compact;
 mod merge;
 mod retain;
 mod rewrite;
+mod shares;
 mod sources;
 mod sweep;
 
@@ -24,17 +25,26 @@ use metadata::handle::Metadata;
 use metadata::model::extent::ObjectId;
 use metadata::model::topic_config::TopicConfig;
 use metadata::state::topics::Topic;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::merge::{SetAside, TARGET_MAX_BYTES};
+use self::shares::Share;
 use self::sources::Sources;
 use crate::blob::{BlobError, BlobStore};
 use crate::cache::tail::TailCache;
 use crate::metrics::UpkeepMetrics;
 use crate::options::UpkeepOptions;
 use crate::writer::Writer;
+
+/// The jobs that are shared out, by the names that decide to whom they fall.
+const RETAIN: &str = "retain";
+const SWEEP: &str = "sweep";
+const LIST: &str = "list";
+const EXPIRE: &str = "expire";
+/// Merging and compacting: both rewrite logs, and would undo each other's work.
+const REWRITE: &str = "rewrite";
 
 /// The configs in force of a topic.
 #[derive(Clone)]
@@ -146,13 +156,22 @@ impl Upkeep {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let upkeep = Self { keeper, stop, tasks };
         let options = upkeep.keeper.parts.options.clone();
-        upkeep.every(options.retain_every, options.retain_every, "retain", async |keeper| keeper.retain().await);
-        upkeep.every(options.sweep_every, options.sweep_every, "sweep", async |keeper| keeper.sweep().await);
-        upkeep.every(options.sweep_every, options.list_every, "list", async |keeper| keeper.sweep_listed().await);
+        upkeep.share(options.retain_every, options.retain_every, RETAIN, async |keeper| keeper.retain().await);
+        upkeep.share(options.sweep_every, options.sweep_every, SWEEP, async |keeper| keeper.sweep_dead().await);
+        // What this gateway's own failed uploads left is known to nobody else.
+        upkeep.every(options.sweep_every, options.sweep_every, "leftovers", async |keeper| {
+            keeper.sweep_leftovers().await
+        });
+        upkeep.share(options.sweep_every, options.list_every, LIST, async |keeper| keeper.sweep_listed().await);
         let compact = options.compact.every;
-        upkeep.every(compact, compact, "compact", async |keeper| keeper.compact().await);
-        upkeep.every(options.merge.every, options.merge.every, "merge", async |keeper| keeper.merge().await);
-        upkeep.every(options.expire_every, options.expire_every, "expire", async |keeper| keeper.expire().await);
+        upkeep.share(compact, compact, REWRITE, async |keeper| keeper.compact().await);
+        upkeep.share(options.merge.every, options.merge.every, REWRITE, async |keeper| keeper.merge().await);
+        let merge = options.merge.every;
+        upkeep.every(merge, merge, "index", async |keeper| {
+            keeper.measure_index();
+            Ok(())
+        });
+        upkeep.share(options.expire_every, options.expire_every, EXPIRE, async |keeper| keeper.expire().await);
         upkeep
     }
 
@@ -188,6 +207,7 @@ impl Upkeep {
         self.keeper.sweep_listed().await
     }
 
+    /// A pass that every gateway does.
     fn every<P, F>(&self, first: Duration, then: Duration, what: &'static str, pass: P)
     where
         P: Fn(Arc<Keeper>) -> F + Send + Sync + 'static,
@@ -195,14 +215,39 @@ impl Upkeep {
     {
         let (keeper, stop) = (Arc::clone(&self.keeper), self.stop.clone());
         self.tasks.spawn(async move {
-            let mut ticks = interval_at(Instant::now() + first, then.max(Duration::from_millis(1)));
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut ticks = ticks(first, then);
             let passes = async {
                 loop {
                     ticks.tick().await;
-                    if let Err(error) = pass(Arc::clone(&keeper)).await {
-                        keeper.parts.metrics.failures.inc();
-                        tracing::warn!(%error, pass = what, "upkeep ended early; the next pass goes on");
+                    keeper.told(what, pass(Arc::clone(&keeper)).await);
+                }
+            };
+            stop.run_until_cancelled(passes).await;
+        });
+    }
+
+    /// A pass that one of the gateways does: the one to which the job falls.
+    fn share<P, F>(&self, first: Duration, then: Duration, job: &'static str, pass: P)
+    where
+        P: Fn(Arc<Keeper>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), UpkeepError>> + Send,
+    {
+        let (keeper, stop) = (Arc::clone(&self.keeper), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut ticks = ticks(first, then);
+            let mut share = Share::of(&keeper.parts.metadata, job);
+            let passes = async {
+                loop {
+                    let is_due = tokio::select! {
+                        _ = ticks.tick() => share.is_held(),
+                        () = share.gained() => true,
+                    };
+                    if !is_due {
+                        continue;
+                    }
+                    tokio::select! {
+                        done = pass(Arc::clone(&keeper)) => keeper.told(job, done),
+                        () = share.lost() => tracing::debug!(job, "a job of upkeep is another gateway's now"),
                     }
                 }
             };
@@ -211,7 +256,21 @@ impl Upkeep {
     }
 }
 
+fn ticks(first: Duration, then: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + first, then.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 impl Keeper {
+    /// Notes how a pass ended.
+    fn told(&self, pass: &'static str, ended: Result<(), UpkeepError>) {
+        if let Err(error) = ended {
+            self.parts.metrics.failures.inc();
+            tracing::warn!(%error, pass, "upkeep ended early; the next pass goes on");
+        }
+    }
+
     /// Forgets idle producers and the offsets of empty groups.
     async fn expire(&self) -> Result<(), UpkeepError> {
         let options = &self.parts.options;

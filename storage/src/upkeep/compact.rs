@@ -65,9 +65,6 @@ struct Mapped {
 impl Keeper {
     /// Compacts every log that is worth it. One gateway does it at a time.
     pub(super) async fn compact(&self) -> Result<(), UpkeepError> {
-        if !self.is_first() {
-            return Ok(());
-        }
         // Merging would change the extents under a compaction's feet.
         let _turn = self.rewriting.lock().await;
         let topics: Vec<TopicId> = self.parts.metadata.read(|state| state.topics().iter().map(|t| t.id()).collect());

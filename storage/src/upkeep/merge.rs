@@ -44,9 +44,6 @@ impl Keeper {
     /// Merges all there is to merge. One gateway does it at a time.
     pub(super) async fn merge(&self) -> Result<(), UpkeepError> {
         self.measure_index();
-        if !self.is_first() {
-            return Ok(());
-        }
         let _turn = self.rewriting.lock().await;
         let groups = self.plan_merges();
         if groups.is_empty() {
@@ -65,13 +62,6 @@ impl Keeper {
         let target_bytes = (self.merge_target.load(Ordering::Relaxed) / 2).max(TARGET_MIN_BYTES);
         tracing::warn!(target_bytes, "a rewritten object was not stored in time; the next ones will be smaller");
         self.merge_target.store(target_bytes, Ordering::Relaxed);
-    }
-
-    /// Whether this is the gateway that merges and compacts: of those that live, the one with the lowest session. Two that both think so
-    /// are no harm, for only one of their swaps takes effect.
-    pub(super) fn is_first(&self) -> bool {
-        let own = self.parts.metadata.session();
-        self.parts.metadata.read(|state| state.sessions().live().map(|session| session.id).min()) == Some(own)
     }
 
     fn plan_merges(&self) -> Vec<Group> {
@@ -192,7 +182,7 @@ impl Keeper {
     }
 
     /// Looks at every log for a moment.
-    fn measure_index(&self) {
+    pub(super) fn measure_index(&self) {
         let (mut extents, mut bytes) = (0, 0);
         let metadata = &self.parts.metadata;
         let topics: Vec<TopicId> = metadata.read(|state| state.topics().iter().map(|topic| topic.id()).collect());

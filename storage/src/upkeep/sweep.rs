@@ -29,8 +29,14 @@ const DELETES_PER_REQUEST: usize = 1_000;
 const LIST_PAGE: usize = 1_000;
 
 impl Keeper {
-    /// Deletes what the ledger knows as dead and what this session's failed uploads left behind.
+    /// Deletes what the ledger knows as dead and what this gateway's failed uploads left behind.
     pub(super) async fn sweep(&self) -> Result<(), UpkeepError> {
+        self.sweep_dead().await?;
+        self.sweep_leftovers().await
+    }
+
+    /// Deletes what the ledger knows as dead.
+    pub(super) async fn sweep_dead(&self) -> Result<(), UpkeepError> {
         let dead = self.dead_past_grace(self.parts.metadata.journal_first().await?);
         for chunk in dead.chunks(DELETES_PER_REQUEST) {
             let deleted = self.delete(chunk).await?;
@@ -44,7 +50,7 @@ impl Keeper {
             let mut dead_since = self.dead_since.lock().expect("nothing panics while it holds the times");
             dead_since.retain(|object, _| !deleted.contains(object));
         }
-        self.sweep_leftovers().await
+        Ok(())
     }
 
     /// The objects whose grace is over, the longest dead first; without those whose entries the journal keeps.
@@ -67,7 +73,8 @@ impl Keeper {
         dead.iter().copied().filter(|object| is_over(object)).collect()
     }
 
-    async fn sweep_leftovers(&self) -> Result<(), UpkeepError> {
+    /// Deletes what this gateway's failed uploads left behind.
+    pub(super) async fn sweep_leftovers(&self) -> Result<(), UpkeepError> {
         let options = &self.parts.options;
         let Some(until) = Instant::now().checked_sub(options.grace) else { return Ok(()) };
         let leftovers = self.parts.writer.take_leftovers(until, options.deletes_per_pass);

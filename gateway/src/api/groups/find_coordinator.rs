@@ -66,7 +66,7 @@ fn group(context: &Context, state: &State, key: &str) -> Option<Place> {
 fn transaction(context: &Context, state: &State, key: &str) -> Option<Place> {
     let brokers = brokers(context, state);
     let nodes: Vec<_> = brokers.iter().map(|broker| broker.node).collect();
-    let node = placement::coordinator(key, &nodes)?;
+    let node = placement::transaction_coordinator(key, &nodes)?;
     brokers.into_iter().find(|broker| broker.node == node).map(place)
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use metadata::command::Entry;
 use metadata::error::{AppendError, ReadError};
 use metadata::model::ids::{Lsn, NodeId, SessionId};
+use metadata::rendezvous::of_name;
 use tokio::sync::watch;
 
 use super::*;
-use crate::placement::coordinator;
 
 /// A journal that one gateway cannot read for a while: it appends, and hears nothing of what others do.
 #[derive(Debug)]
@@ -72,8 +72,7 @@ fn group_of(first: i32, others: &[i32], then: Option<i32>) -> String {
     let before: Vec<_> = others.iter().chain([&first]).copied().map(NodeId).collect();
     let after: Vec<_> = before.iter().copied().chain(then.map(NodeId)).collect();
     let fits = |name: &String| {
-        coordinator(name, &before) == Some(NodeId(first))
-            && coordinator(name, &after) == Some(NodeId(then.unwrap_or(first)))
+        of_name(name, &before) == Some(NodeId(first)) && of_name(name, &after) == Some(NodeId(then.unwrap_or(first)))
     };
     (0..).map(|number| format!("group-{number}")).find(fits).unwrap()
 }
