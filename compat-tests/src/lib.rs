@@ -5,6 +5,7 @@ pub mod foreign_s3;
 pub mod harness;
 pub mod load;
 pub mod made_requests;
+pub mod postgres;
 pub mod raw_client;
 pub mod requests;
 pub mod s3_server;

@@ -18,6 +18,7 @@ pub mod contract;
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
 pub mod object;
+pub mod postgres;
 pub mod sqlite;
 
 /// A totally ordered, durable list of entries, shared by every gateway of a cell.
