@@ -82,6 +82,9 @@ pub enum AppError {
     /// The journal in the bucket cannot be opened.
     #[error(transparent)]
     ObjectJournal(#[from] metadata::journal::object::OpenError),
+    /// The journal in PostgreSQL cannot be opened.
+    #[error(transparent)]
+    PostgresJournal(#[from] metadata::journal::postgres::OpenError),
     /// The bucket cannot be used.
     #[error("cannot use {place}: {source}")]
     Store {
@@ -207,14 +210,14 @@ async fn start_metadata(
     let journal = journal::open(options, place, stores).await?;
     let bucket = stores.for_purpose(Purpose::Upkeep);
     let session = OpenSession {
-        node: NodeId(options.node_id),
+        node: NodeId(options.node_id.unwrap_or(1)),
         listeners: doors.iter().map(Door::told).collect(),
         rack: options.rack.clone(),
         feature_level: FEATURE_LEVEL,
         cluster_id: cluster_id(),
-        // The journal is of one gateway: its file is locked, or the bucket knows only one row of entries, and the last to
-        // open a session in it goes on.
-        fence_others: true,
+        // Elsewhere the journal is of one gateway: its file is locked, or the bucket knows only one row of entries, and the
+        // last to open a session in it goes on.
+        fence_others: place != JournalPlace::Postgres,
     };
     let metadata = Metadata::start(MetadataParts {
         journal: Arc::clone(&journal),
@@ -224,7 +227,8 @@ async fn start_metadata(
         )),
         clock: Arc::new(SystemClock),
         session,
-        options: options.metadata.clone(),
+        allot_node: options.node_id.is_none() && place == JournalPlace::Postgres,
+        options: options.metadata()?,
         metrics: JournalMetrics::register(registry),
     })
     .await?;

@@ -76,6 +76,7 @@ fn where_is(journal: JournalPlace) -> &'static str {
     match journal {
         JournalPlace::Object => "in the bucket itself",
         JournalPlace::Sqlite => "in the data folder of its gateway, as a SQLite file",
+        JournalPlace::Postgres => "in PostgreSQL",
     }
 }
 
@@ -84,6 +85,9 @@ fn how_to(journal: JournalPlace) -> &'static str {
         JournalPlace::Object => "--journal object, the default with --bucket",
         JournalPlace::Sqlite => {
             "--journal sqlite and --data with that folder; or choose another prefix with --bucket s3://name/prefix"
+        }
+        JournalPlace::Postgres => {
+            "--journal postgres://... as its other gateways; or choose another prefix with --bucket s3://name/prefix"
         }
     }
 }
@@ -105,7 +109,7 @@ pub async fn move_journal(blobs: &Arc<dyn BlobStore>, owner: &Owner) -> Result<(
 fn text_of(cluster: &str, journal: JournalPlace) -> String {
     match journal {
         JournalPlace::Sqlite => cluster.to_owned(),
-        JournalPlace::Object => format!("{cluster}\n{}", journal.name()),
+        JournalPlace::Object | JournalPlace::Postgres => format!("{cluster}\n{}", journal.name()),
     }
 }
 
@@ -121,7 +125,11 @@ pub async fn check_place(blobs: &Arc<dyn BlobStore>, journal: JournalPlace) -> R
 
 /// Before anything is written: a journal without entries may not start on a bucket that has an owner.
 pub async fn check_fresh(blobs: &Arc<dyn BlobStore>, journal: &dyn Journal) -> Result<(), ClaimError> {
-    if journal.head().await? > Lsn(0) { Ok(()) } else { check_unowned(blobs).await }
+    // First the owner: a gateway that starts beside this one writes into the journal before it claims the bucket.
+    match check_unowned(blobs).await {
+        Err(ClaimError::Foreign { .. }) if journal.head().await? > Lsn(0) => Ok(()),
+        checked => checked,
+    }
 }
 
 /// Whoever has no journal yet may not start on a bucket that has an owner.
@@ -204,6 +212,7 @@ pub async fn owner(blobs: &Arc<dyn BlobStore>) -> Result<Option<Owner>, BlobErro
     let text = String::from_utf8_lossy(&bytes);
     let (cluster, journal) = match text.split_once('\n') {
         Some((cluster, place)) if place.trim() == JournalPlace::Object.name() => (cluster, JournalPlace::Object),
+        Some((cluster, place)) if place.trim() == JournalPlace::Postgres.name() => (cluster, JournalPlace::Postgres),
         Some((cluster, _)) => (cluster, JournalPlace::Sqlite),
         None => (&*text, JournalPlace::Sqlite),
     };
@@ -230,9 +239,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_journal_has_one_place() {
-        for (place, other) in
-            [(JournalPlace::Object, JournalPlace::Sqlite), (JournalPlace::Sqlite, JournalPlace::Object)]
-        {
+        use JournalPlace::{Object, Postgres, Sqlite};
+        for (place, other) in [(Object, Sqlite), (Sqlite, Object), (Postgres, Sqlite), (Object, Postgres)] {
             let blobs: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
             check_place(&blobs, place).await.unwrap();
             claim(&blobs, "one", place).await.unwrap();

@@ -43,13 +43,14 @@ pub struct Cli {
     /// Region of the bucket [default: from the AWS environment, else us-east-1]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
-    /// Where the journal is kept: object (in the bucket) or sqlite (in the data folder) [default: object with --bucket]
-    #[arg(long, value_name = "object|sqlite")]
+    /// Where the journal is kept: object (in the bucket), sqlite (in the data folder), or postgres://USER:PASSWORD@HOST/DATABASE
+    /// for a cluster of gateways [default: object with --bucket]
+    #[arg(long, value_name = "PLACE")]
     journal: Option<String>,
     /// realtime, balanced or throughput: latency against number of PUTs [default: balanced]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// Broker id shown to clients [default: 1]
+    /// Broker id shown to clients [default: 1; in a cluster the lowest that is free]
     #[arg(long, value_name = "N")]
     node_id: Option<String>,
     /// Zone of this gateway
@@ -124,8 +125,9 @@ pub struct RestoreArgs {
     /// The state of this time (UTC, such as 2026-11-21T23:59:59Z) instead of the newest
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub at: Option<i64>,
-    /// Where the journal is to be kept: object (in the bucket) or sqlite (in the data folder) [default: where it was]
-    #[arg(long, value_name = "object|sqlite")]
+    /// Where the journal is to be kept: object (in the bucket), sqlite (in the data folder), or postgres://...
+    /// [default: where it was]
+    #[arg(long, value_name = "PLACE")]
     journal: Option<String>,
 }
 

@@ -144,6 +144,8 @@ async fn run(options: Options, remarks: &Remarks) -> ExitCode {
         eprintln!("streamhouse: cannot listen for signals");
         return ExitCode::from(EXIT_START);
     };
+    let is_shared = options.postgres().is_ok_and(|place| place.is_some());
+    let node = options.node_id.unwrap_or(1);
     let place = options.bucket.clone().unwrap_or_else(|| options.data.display().to_string());
     let app = tokio::select! {
         started = App::start(options) => match started {
@@ -162,6 +164,10 @@ async fn run(options: Options, remarks: &Remarks) -> ExitCode {
         why = app.ended() => {
             // The state stands still: answering from it would be wrong.
             let (text, code) = match why {
+                SubmitError::Fenced(_) if is_shared => (format!(
+                    "another gateway with node id {node} has joined the cluster; this one ends and acknowledges nothing more: \
+                     give each gateway an id of its own (--node-id), or none"
+                ), EXIT_FENCED),
                 SubmitError::Fenced(session) => (format!(
                     "another gateway has taken over this journal; this one ends and acknowledges nothing more (its \
                      session {session} is fenced)"

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use ::storage::blob::check_key;
 use ::storage::options::WriterOptions;
+use metadata::journal::postgres::{PlaceError, PostgresPlace};
 use metadata::options::MetadataOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,11 +44,15 @@ pub struct Options {
     pub endpoint: Option<String>,
     /// Region of the bucket; the AWS environment or `us-east-1` if not set.
     pub region: Option<String>,
-    /// Where the journal is kept: `object` (in the bucket, with the records; nothing on the machine is needed again) or
-    /// `sqlite` (a file in the data folder). `object` if not set and there is a bucket, else `sqlite`.
+    /// Where the journal is kept: `object` (in the bucket, with the records; nothing on the machine is needed again),
+    /// `sqlite` (a file in the data folder), or `postgres://user:password@host/database` for a cluster of any number of
+    /// gateways, which share the bucket or the data folder too. Of the URL's options `sslmode` (`disable`, `prefer`, `require`,
+    /// `verify-full`), `sslrootcert` and `schema` (`streamhouse` if not set) are known besides libpq's usual ones. `object` if
+    /// not set and there is a bucket, else `sqlite`.
     pub journal: Option<String>,
-    /// The broker id clients see.
-    pub node_id: i32,
+    /// The broker id clients see, and by which a gateway is known in its cluster: of two gateways with one id the newer one
+    /// goes on. If not set, 1, or in a cluster the lowest that no living gateway has.
+    pub node_id: Option<i32>,
     /// Zone of this gateway, told to clients as its rack.
     pub rack: Option<String>,
     /// Address of the admin listener: the console (a page for browsers), /live, /ready, /metrics and /cost. Loopback only.
@@ -88,7 +93,7 @@ impl Default for Options {
             endpoint: None,
             region: None,
             journal: None,
-            node_id: 1,
+            node_id: None,
             rack: None,
             admin: "127.0.0.1:9464".into(),
             console_point_ms: 10_000,
@@ -109,6 +114,8 @@ pub enum JournalPlace {
     Sqlite,
     /// Objects beside the records.
     Object,
+    /// A table that several gateways share.
+    Postgres,
 }
 
 impl JournalPlace {
@@ -117,6 +124,7 @@ impl JournalPlace {
         match self {
             Self::Sqlite => "sqlite",
             Self::Object => "object",
+            Self::Postgres => "postgres",
         }
     }
 }
@@ -139,7 +147,7 @@ impl Options {
             return Err(wrong("console-point-ms", "must be 100 to 600000"));
         }
         self.bucket_url()?;
-        if self.node_id < 0 {
+        if self.node_id.is_some_and(|id| id < 0) {
             return Err(wrong("node-id", "must not be negative"));
         }
         if self.endpoint.is_some() && self.bucket.is_none() {
@@ -149,6 +157,7 @@ impl Options {
             return Err(wrong("endpoint", "must start with http:// or https://"));
         }
         self.journal_place()?;
+        self.postgres()?;
         self.writer()?;
         if let Some(problem) = self.metadata.problem() {
             return Err(wrong("metadata", &problem));
@@ -168,11 +177,21 @@ impl Options {
             None if self.bucket.is_some() => Ok(JournalPlace::Object),
             None | Some("sqlite") => Ok(JournalPlace::Sqlite),
             Some("object") => Ok(JournalPlace::Object),
-            Some(other) if other.starts_with("postgres://") || other.starts_with("postgresql://") => {
-                Err(wrong("journal", "PostgreSQL is not supported by this version; use `object` or `sqlite`"))
-            }
-            Some(_) => Err(wrong("journal", "must be `object` or `sqlite`")),
+            Some(url) if PostgresPlace::is_url(url) => Ok(JournalPlace::Postgres),
+            Some(_) => Err(wrong("journal", "must be `object`, `sqlite` or postgres://user:password@host/database")),
         }
+    }
+
+    /// The place of a journal in PostgreSQL, if it is to be there.
+    pub fn postgres(&self) -> Result<Option<PostgresPlace>, OptionsError> {
+        let url = self.journal.as_deref().filter(|text| PostgresPlace::is_url(text));
+        url.map(|url| url.parse().map_err(|error: PlaceError| wrong("journal", &error.to_string()))).transpose()
+    }
+
+    /// The numbers of the metadata; where gateways share a journal, they watch each other.
+    pub fn metadata(&self) -> Result<MetadataOptions, OptionsError> {
+        let shares = self.journal_place()? == JournalPlace::Postgres;
+        Ok(if shares { self.metadata.shared() } else { self.metadata.clone() })
     }
 
     /// Where Kafka clients are served and what they are told, in the user's order; at least one.
@@ -246,7 +265,8 @@ mod tests {
         refused(|o| o.endpoint = Some("http://x".into()), "endpoint");
         refused(|o| o.journal = Some("etcd".into()), "journal");
         refused(|o| o.journal = Some("postgres://db/x".into()), "journal");
-        refused(|o| o.node_id = -1, "node-id");
+        refused(|o| o.journal = Some("postgres://u@db/x?sslmode=never".into()), "journal");
+        refused(|o| o.node_id = Some(-1), "node-id");
         refused(|o| drop(o.kafka.insert("num.partition".into(), "1".into())), "kafka.num.partition");
     }
 
@@ -264,6 +284,7 @@ mod tests {
         assert_eq!(place(Some("s3://b"), None), JournalPlace::Object);
         assert_eq!(place(Some("s3://b"), Some("sqlite")), JournalPlace::Sqlite);
         assert_eq!(place(None, Some("object")), JournalPlace::Object);
+        assert_eq!(place(Some("s3://b"), Some("postgres://u@h/d")), JournalPlace::Postgres);
     }
 
     #[test]

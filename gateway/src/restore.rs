@@ -15,6 +15,7 @@ use metadata::error::SnapshotStoreError;
 use metadata::failpoint::crash_here;
 use metadata::journal::object::store::EntryStoreError;
 use metadata::journal::object::{begin_at, set_floor};
+use metadata::journal::postgres::PostgresJournal;
 use metadata::journal::sqlite::{FILE_NAME, SqliteJournal};
 use metadata::model::extent::ObjectId;
 use metadata::model::ids::{Lsn, NodeId, SessionId};
@@ -87,6 +88,9 @@ pub enum RestoreError {
     /// The journal was not written.
     #[error(transparent)]
     Sqlite(#[from] metadata::journal::sqlite::OpenError),
+    /// The journal in PostgreSQL was not written.
+    #[error(transparent)]
+    Postgres(#[from] metadata::journal::postgres::OpenError),
     /// The journal in the bucket was not written.
     #[error("the journal in the bucket: {0}")]
     Entry(#[from] EntryStoreError),
@@ -125,6 +129,9 @@ pub async fn restore(
         Some(_) => options.journal_place()?,
     };
     say(format!("cluster {}, whose journal was kept {}", owner.cluster, owner.journal.name()));
+    if target == JournalPlace::Postgres && options.postgres()?.is_none() {
+        return Err(no_url().into());
+    }
     if owner.journal == JournalPlace::Object && target == JournalPlace::Object && until.is_none() {
         return Err(RestoreError::NothingLost(owner.cluster));
     }
@@ -133,7 +140,7 @@ pub async fn restore(
         return Err(RestoreError::JournalThere(file.display().to_string()));
     }
     let Survey { mut state, head, .. } = survey(&blobs, Source::of(owner.journal), until, say).await?;
-    let is_lost = owner.journal == JournalPlace::Sqlite;
+    let is_lost = owner.journal != JournalPlace::Object;
     let replayed = match is_lost && until.is_none() {
         true => replay::replay(&mut state, &owner.cluster, &blobs, say).await?,
         false => 0,
@@ -158,6 +165,11 @@ pub async fn restore(
     claim::end_restore(&blobs).await?;
     say(format!("the journal goes on at entry {lsn}, with the state of {}", utc(time_ms)));
     Ok(Restored { owner, lsn, time_ms, replayed, missing })
+}
+
+fn no_url() -> OptionsError {
+    let reason = "must say where the journal is to be: postgres://user:password@host/database".into();
+    OptionsError::Value { key: "journal".into(), reason }
 }
 
 /// An entry that says nothing.
@@ -210,6 +222,11 @@ async fn plant(
         JournalPlace::Sqlite => {
             snapshots.put(lsn, state.encode()).await?;
             SqliteJournal::begin_at(&options.data, lsn, &nothing())?;
+        }
+        JournalPlace::Postgres => {
+            let place = options.postgres()?.ok_or_else(no_url)?;
+            snapshots.put(lsn, state.encode()).await?;
+            PostgresJournal::begin_at(place, lsn, &nothing()).await?;
         }
         JournalPlace::Object => {
             let entries = BlobEntries::new(Arc::clone(blobs));

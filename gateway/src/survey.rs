@@ -62,7 +62,7 @@ impl Source<'_> {
     pub fn of(place: JournalPlace) -> Self {
         match place {
             JournalPlace::Object => Self::Bucket,
-            JournalPlace::Sqlite => Self::Copies,
+            JournalPlace::Sqlite | JournalPlace::Postgres => Self::Copies,
         }
     }
 }

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::carried::Carried;
 use crate::clock::Clock;
-use crate::command::{Command, Entry};
+use crate::command::{Command, Entry, Outcome};
 use crate::error::{AppendError, SubmitError};
 use crate::failpoint;
 use crate::journal::Journal;
@@ -70,6 +70,8 @@ pub(crate) struct Appender {
 enum Next {
     Command(Waiting),
     Renewal,
+    /// Our session is over.
+    Life,
     Leave,
 }
 
@@ -78,7 +80,7 @@ impl Appender {
         let backoff = Backoff::new(
             Duration::from_millis(parts.options.retry_initial_ms),
             Duration::from_millis(parts.options.retry_max_ms),
-            parts.replica.session.0,
+            parts.replica.lives.session().0,
         );
         Self { parts, sequence: 0, last_append: Instant::now(), carried: None, backoff }
     }
@@ -104,6 +106,10 @@ impl Appender {
             let entry = match self.next().await {
                 Next::Command(first) => self.gather(first),
                 Next::Renewal => self.entry(Vec::new()),
+                Next::Life => {
+                    self.begin_life().await;
+                    continue;
+                }
                 Next::Leave => {
                     let last = self.entry(vec![Command::CloseSession]);
                     return self.append(&last).await;
@@ -113,7 +119,34 @@ impl Appender {
         }
     }
 
+    /// Begins another life where one is over. What is queued was asked of the one before: it is refused, never appended.
+    async fn begin_life(&mut self) {
+        let replica = Arc::clone(&self.parts.replica);
+        let over = replica.lives.speaker();
+        while let Some(waiting) = self.take_queued() {
+            let _ = waiting.answer.send(Err(SubmitError::Fenced(over))); // whoever asked may have gone
+        }
+        let introduction = replica.begin_life().await;
+        let (answer, outcome) = oneshot::channel();
+        let node = introduction.node;
+        self.sequence = 0;
+        let opening = self.entry(vec![Command::OpenSession(introduction)]);
+        replica.expect(opening.sequence, vec![answer]);
+        self.append(&opening).await;
+        match outcome.await {
+            Ok(Ok(Outcome::Refused(refusal))) => {
+                replica.end(SubmitError::Unavailable(format!("a new session was refused: {refusal}").into()));
+            }
+            Ok(Ok(_)) => tracing::info!(session = %opening.session, %node, "this gateway is back, with a new session"),
+            // Over before it was told, or the replica has ended.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
     async fn next(&mut self) -> Next {
+        if self.parts.replica.lives.is_over() {
+            return Next::Life;
+        }
         if let Some(carried) = self.carried.take() {
             return Next::Command(carried);
         }
@@ -124,9 +157,10 @@ impl Appender {
                 None => std::future::pending().await,
             }
         };
-        let AppenderParts { queue, leave, .. } = &mut self.parts;
+        let AppenderParts { queue, leave, replica, .. } = &mut self.parts;
         let taken = tokio::select! {
             biased;
+            () = replica.lives.over() => return Next::Life,
             waiting = queue.recv() => waiting,
             () = async { drop(leave.wait_for(|leave| *leave).await) }, if !queue.is_closed() => {
                 queue.close(); // whoever has a place stays; the queue is then drained to its end
@@ -171,7 +205,8 @@ impl Appender {
     fn entry(&mut self, commands: Vec<Command>) -> Entry {
         self.sequence += 1;
         let time_ms = self.parts.clock.now_ms();
-        Entry { session: self.parts.replica.session, sequence: self.sequence, time_ms, commands, follows: None }
+        let session = self.parts.replica.lives.speaker();
+        Entry { session, sequence: self.sequence, time_ms, commands, follows: None }
     }
 
     fn take_queued(&mut self) -> Option<Waiting> {
@@ -188,7 +223,7 @@ impl Appender {
         let started = Instant::now();
         replica.set_appending(true);
         self.backoff.reset();
-        while replica.own_applied() < entry.sequence {
+        while replica.own_applied() < entry.sequence && !replica.lives.is_over() {
             failpoint::crash_here("journal::before_append");
             let appended = match tokio::time::timeout(options.journal_timeout(), journal.append(entry)).await {
                 Ok(appended) => appended,
@@ -223,7 +258,8 @@ impl Appender {
         replica.set_appending(false);
         self.last_append = Instant::now();
         if replica.own_applied() < entry.sequence {
-            return; // the replica ended
+            replica.fail_over(entry.sequence);
+            return; // the replica ended, or this life
         }
         metrics.appends.inc();
         metrics.entry_commands.observe(entry.commands.len() as f64);
@@ -236,5 +272,5 @@ impl Appender {
 async fn taken_over(replica: &Replica, entry: &Entry) -> Result<(), SubmitError> {
     let head = replica.journal_head().await?;
     replica.reach(head).await?;
-    if replica.own_applied() < entry.sequence { Err(SubmitError::Fenced(replica.session)) } else { Ok(()) }
+    if replica.own_applied() < entry.sequence { Err(SubmitError::Fenced(replica.lives.speaker())) } else { Ok(()) }
 }

@@ -8,24 +8,26 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::appender::{Appender, AppenderParts, Waiting, Work};
+use crate::appender::{Appender, AppenderParts, Work};
 use crate::backoff::Backoff;
 use crate::carried::Carried;
 use crate::class::{Classify, ErrorClass};
 use crate::clock::Clock;
 use crate::command::{Command, OpenSession, Outcome};
+use crate::door::{Door, Outcomes};
 use crate::error::{StartError, SubmitError};
 use crate::journal::Journal;
+use crate::life::{Lives, free_node};
 use crate::metrics::JournalMetrics;
 use crate::model::ids::{Lsn, SessionId, TopicPartition};
-use crate::model::limits::{COMMAND_BYTES_MAX, JOURNAL_QUEUE_BYTES, JOURNAL_QUEUE_COMMANDS};
+use crate::model::limits::JOURNAL_QUEUE_COMMANDS;
 use crate::options::MetadataOptions;
 use crate::pipeline::Pipeline;
 use crate::replica::Replica;
-use crate::size::command_bytes;
+use crate::silence;
 use crate::snapshot::{Loaded, SnapshotStore, Snapshotter, load};
 use crate::state::State;
 use crate::watch::Watch;
@@ -41,6 +43,8 @@ pub struct MetadataParts {
     pub clock: Arc<dyn Clock>,
     /// How this gateway introduces itself.
     pub session: OpenSession,
+    /// Whether its node id is only a wish: if another gateway has it, this one takes the lowest that is free.
+    pub allot_node: bool,
     /// Numbers.
     pub options: MetadataOptions,
     /// Where to count.
@@ -58,21 +62,26 @@ pub struct Metadata {
 struct Inner {
     replica: Arc<Replica>,
     snapshotter: Arc<Snapshotter>,
-    queue: mpsc::Sender<Waiting>,
-    /// Bytes that may yet be queued.
-    places: Arc<Semaphore>,
+    door: Door,
     leave: watch::Sender<bool>,
     barrier: Barrier,
     options: MetadataOptions,
-    metrics: JournalMetrics,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    /// End by themselves once the replica has ended.
+    ending: Vec<JoinHandle<()>>,
+    /// Run until they are aborted.
+    endless: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for task in self.tasks.lock().expect("nothing panics while it holds the tasks").drain(..) {
-            task.abort();
-        }
+        let Tasks { ending, endless } =
+            std::mem::take(&mut *self.tasks.lock().expect("nothing panics while it holds the tasks"));
+        ending.iter().chain(&endless).for_each(JoinHandle::abort);
     }
 }
 
@@ -80,7 +89,7 @@ impl Metadata {
     /// Builds the state from the newest snapshot and the journal's tail, opens a session, and follows the journal from there.
     ///
     /// Waits up to `start_timeout_ms` for a journal or store that is away.
-    pub async fn start(parts: MetadataParts) -> Result<Metadata, StartError> {
+    pub async fn start(mut parts: MetadataParts) -> Result<Metadata, StartError> {
         let started = tokio::time::Instant::now();
         let deadline = started + parts.options.start_timeout();
         if let Some(problem) = parts.options.problem() {
@@ -89,6 +98,9 @@ impl Metadata {
         let session = SessionId::random();
         let loaded = load_by(deadline, session, &parts).await?;
         tracing::info!(%session, snapshot = %loaded.base, lsn = %loaded.state.applied(), "metadata loaded");
+        if parts.allot_node {
+            parts.session.node = free_node(&loaded.state, parts.session.node);
+        }
         let metadata = Self::assemble(session, loaded, &parts);
         let opening = metadata.submit(Command::OpenSession(parts.session));
         let opened = tokio::time::timeout_at(deadline, opening)
@@ -117,7 +129,7 @@ impl Metadata {
         let mut backoff = Backoff::new(
             Duration::from_millis(options.retry_initial_ms),
             Duration::from_millis(options.retry_max_ms),
-            replica.session.0,
+            replica.lives.session().0,
         );
         loop {
             match carrier.take_over().await {
@@ -131,10 +143,12 @@ impl Metadata {
     }
 
     fn assemble(session: SessionId, loaded: Loaded, parts: &MetadataParts) -> Self {
-        let MetadataParts { journal, snapshots, clock, session: _, options, metrics } = parts;
+        let MetadataParts { journal, snapshots, clock, session: introduction, allot_node, options, metrics } = parts;
         let Loaded { state, base, growth } = loaded;
+        let begins_again = options.session_timeout().is_some();
+        let lives = Lives::new(session, introduction.clone(), begins_again, *allot_node);
         let replica =
-            Arc::new(Replica::new(Arc::clone(journal), session, state, growth, options.clone(), metrics.clone()));
+            Arc::new(Replica::new(Arc::clone(journal), lives, state, growth, options.clone(), metrics.clone()));
         let (queue, queued) = mpsc::channel(JOURNAL_QUEUE_COMMANDS);
         let leave = watch::Sender::new(false);
         let appender = AppenderParts {
@@ -156,25 +170,27 @@ impl Metadata {
         });
         let following = Arc::clone(&replica);
         let snapshotting = Arc::clone(&snapshotter);
-        let tasks = vec![
+        let door = Door::new(Arc::clone(&replica), queue, metrics.clone());
+        let ending = vec![
             match journal.carrier() {
                 Some(_) => spawn_guarded(&replica, Pipeline::new(appender).run()),
                 None => spawn_guarded(&replica, Appender::new(appender).run()),
             },
             spawn_guarded(&replica, async move { following.follow().await }),
-            spawn_guarded(&replica, async move { snapshotting.run().await }),
         ];
+        let mut endless = vec![spawn_guarded(&replica, async move { snapshotting.run().await })];
+        if let Some(timeout) = options.session_timeout() {
+            endless.push(spawn_guarded(&replica, silence::watch(Arc::clone(&replica), door.clone(), timeout)));
+        }
         Self {
             inner: Arc::new(Inner {
                 replica,
                 snapshotter,
-                queue,
-                places: Arc::new(Semaphore::new(JOURNAL_QUEUE_BYTES)),
+                door,
                 leave,
                 barrier: Barrier::default(),
                 options: options.clone(),
-                metrics: metrics.clone(),
-                tasks: Mutex::new(tasks),
+                tasks: Mutex::new(Tasks { ending, endless }),
             }),
         }
     }
@@ -223,9 +239,10 @@ impl Metadata {
         self.inner.replica.sessions_moved.subscribe()
     }
 
-    /// This life of this gateway.
+    /// This life of this gateway. Where it shares its journal, another may begin when the others took it for dead; until that
+    /// has opened, this is the one that is over.
     pub fn session(&self) -> SessionId {
-        self.inner.replica.session
+        self.inner.replica.lives.session()
     }
 
     /// Looks at the applied state under a short read lock: copy out what you need. Must not block, and must not call `read`
@@ -260,8 +277,7 @@ impl Metadata {
     ///
     /// Cancel safe: dropped before it returns, nothing was queued. Errors are definite: nothing was queued.
     pub async fn enqueue(&self, command: Command) -> Result<Ticket, SubmitError> {
-        let bytes = command_bytes(&command);
-        self.queue(Work::Command(command), bytes).await
+        self.inner.door.enqueue(command).await.map(Ticket::of)
     }
 
     /// Whether segments travel in the journal's own objects: then [`Metadata::carry`] takes them.
@@ -278,38 +294,12 @@ impl Metadata {
             return Err(SubmitError::Unavailable("this journal carries no segments".into()));
         }
         let bytes = segment.commit_bytes;
-        self.queue(Work::Segment(segment), bytes).await
+        self.inner.door.queue(Work::Segment(segment), bytes).await.map(Ticket::of)
     }
 
     /// Position of the first entry that the journal keeps: the objects of entries from there on are not to be deleted.
     pub async fn journal_first(&self) -> Result<Lsn, SubmitError> {
         Ok(self.inner.replica.journal.first().await?)
-    }
-
-    async fn queue(&self, work: Work, bytes: usize) -> Result<Ticket, SubmitError> {
-        let Inner { replica, queue, places, metrics, .. } = &*self.inner;
-        if let Some(reason) = replica.end_reason() {
-            return Err(reason);
-        }
-        if let Work::Command(command) = &work {
-            let needed = command.feature_level();
-            if needed > 0 && needed > self.read(State::feature_level) {
-                return Err(SubmitError::Unavailable("an older gateway of the cluster does not know this yet".into()));
-            }
-        }
-        let size = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if bytes > COMMAND_BYTES_MAX {
-            return Err(SubmitError::TooLarge { bytes, max: COMMAND_BYTES_MAX });
-        }
-        let place = Arc::clone(places).acquire_many_owned(size).await.map_err(|_| SubmitError::Closed)?;
-        let permit = match queue.reserve().await {
-            Ok(permit) => permit,
-            Err(_) => return Err(replica.end_reason().unwrap_or(SubmitError::Closed)),
-        };
-        let (answer, outcome) = oneshot::channel();
-        metrics.queue_commands.inc();
-        permit.send(Waiting { work, bytes, answer, _place: place });
-        Ok(Ticket { outcome })
     }
 
     /// Queues a command and waits for what it comes to: [`Metadata::enqueue`], then the ticket.
@@ -335,6 +325,7 @@ impl Metadata {
     /// [`SubmitError::Closed`], one whose append is under way [`SubmitError::Unknown`]. Calling it again is harmless.
     pub async fn shutdown(&self) {
         let Inner { replica, snapshotter, leave, options, tasks, .. } = &*self.inner;
+        replica.lives.stop();
         leave.send_replace(true);
         let deadline = tokio::time::Instant::now() + options.shutdown_timeout();
         if tokio::time::timeout_at(deadline, replica.ended()).await.is_err() {
@@ -348,12 +339,11 @@ impl Metadata {
                 Err(_) => tracing::warn!("the last snapshot was not written in time"),
             }
         }
-        let tasks = std::mem::take(&mut *tasks.lock().expect("nothing panics while it holds the tasks"));
-        if let Some(snapshotting) = tasks.last() {
-            snapshotting.abort();
-        }
-        for task in tasks {
-            let _ = task.await; // ends by itself once the replica has ended; a panic was told by its guard
+        let Tasks { ending, endless } =
+            std::mem::take(&mut *tasks.lock().expect("nothing panics while it holds the tasks"));
+        endless.iter().for_each(JoinHandle::abort);
+        for task in ending.into_iter().chain(endless) {
+            let _ = task.await; // a panic was told by its guard
         }
     }
 }
@@ -403,7 +393,13 @@ fn spawn_guarded(replica: &Arc<Replica>, task: impl Future<Output = ()> + Send +
 #[derive(Debug)]
 #[must_use = "the command's outcome is only told here"]
 pub struct Ticket {
-    outcome: oneshot::Receiver<Result<Outcome, SubmitError>>,
+    outcome: Outcomes,
+}
+
+impl Ticket {
+    fn of(outcome: Outcomes) -> Self {
+        Self { outcome }
+    }
 }
 
 impl Future for Ticket {
@@ -461,7 +457,8 @@ impl MetadataParts {
         };
         let options = MetadataOptions { retry_initial_ms: 1, retry_max_ms: 10, ..MetadataOptions::default() };
         let clock = Arc::new(crate::clock::ManualClock::at(1_700_000_000_000));
-        Self { journal, snapshots, clock, session, options, metrics: JournalMetrics::unregistered() }
+        let metrics = JournalMetrics::unregistered();
+        Self { journal, snapshots, clock, session, allot_node: false, options, metrics }
     }
 }
 

@@ -5,6 +5,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// See [`MetadataOptions::session_timeout_ms`].
+const SESSION_TIMEOUT_MS: u64 = 5_000;
+/// A few renewals may be late before the session is taken for dead.
+const RENEWALS_PER_TIMEOUT: u64 = 5;
+
 /// Options of the journal, its appender, the replica and snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -23,8 +28,13 @@ pub struct MetadataOptions {
     /// Longest wait for queued commands and the final entry at shutdown, ms.
     pub shutdown_timeout_ms: u64,
     /// Append an empty entry when the session has written nothing for this long, ms. Needed where several gateways share a
-    /// journal, so that they see each other alive; absent by default, so an idle gateway writes nothing.
+    /// journal, so that they see each other alive: a fifth of `session-timeout-ms` if not set. A gateway that is alone writes
+    /// nothing when idle.
     pub renew_interval_ms: Option<u64>,
+    /// A gateway of which the others have seen nothing in the journal for this long, ms, is taken for dead: its clients are
+    /// sent to the others, and nothing it may yet say counts. It comes back by itself if it lives. Only where several gateways
+    /// share a journal; 5,000 there if not set.
+    pub session_timeout_ms: Option<u64>,
     /// Compare the states of the gateways that share a journal this often, ms, and stop one whose state is not that of the
     /// others. Each comparison copies and hashes the state once on every gateway. 0: never.
     pub state_check_interval_ms: u64,
@@ -50,6 +60,7 @@ impl Default for MetadataOptions {
             start_timeout_ms: 30_000,
             shutdown_timeout_ms: 10_000,
             renew_interval_ms: None,
+            session_timeout_ms: None,
             state_check_interval_ms: 300_000,
             snapshot_entries: 20_000,
             snapshot_bytes: 32 << 20,
@@ -69,13 +80,25 @@ impl MetadataOptions {
             ("start-timeout-ms", self.start_timeout_ms),
             ("shutdown-timeout-ms", self.shutdown_timeout_ms),
             ("renew-interval-ms", self.renew_interval_ms.unwrap_or(1)),
+            ("session-timeout-ms", self.session_timeout_ms.unwrap_or(1)),
             ("snapshot-entries", self.snapshot_entries),
             ("snapshot-bytes", self.snapshot_bytes),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Some(format!("{name} must be above 0"));
         }
+        let Self { renew_interval_ms: renew, session_timeout_ms: timeout, .. } = *self;
+        if renew.is_some_and(|renew| renew >= timeout.unwrap_or(SESSION_TIMEOUT_MS)) && timeout.is_some() {
+            return Some("renew-interval-ms must be below session-timeout-ms".into());
+        }
         (self.retry_max_ms < self.retry_initial_ms).then(|| "retry-max-ms must not be below retry-initial-ms".into())
+    }
+
+    /// The same numbers for a gateway that shares its journal with others: sessions are renewed and watched.
+    pub fn shared(&self) -> Self {
+        let timeout = self.session_timeout_ms.unwrap_or(SESSION_TIMEOUT_MS);
+        let renew = self.renew_interval_ms.unwrap_or(timeout / RENEWALS_PER_TIMEOUT).max(1);
+        Self { session_timeout_ms: Some(timeout), renew_interval_ms: Some(renew), ..self.clone() }
     }
 
     /// How often a journal outside the bucket is copied into it; `None` if never.
@@ -107,6 +130,11 @@ impl MetadataOptions {
 
     pub(crate) fn shutdown_timeout(&self) -> Duration {
         Duration::from_millis(self.shutdown_timeout_ms)
+    }
+
+    /// When another session counts as dead; `None` where no other is watched.
+    pub(crate) fn session_timeout(&self) -> Option<Duration> {
+        self.session_timeout_ms.map(Duration::from_millis)
     }
 
     pub(crate) fn renew_interval(&self) -> Option<Duration> {

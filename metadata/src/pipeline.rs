@@ -87,7 +87,7 @@ impl Pipeline {
         let backoff = Backoff::new(
             Duration::from_millis(parts.options.retry_initial_ms),
             Duration::from_millis(parts.options.retry_max_ms),
-            parts.replica.session.0,
+            parts.replica.lives.session().0,
         );
         Self {
             parts,
@@ -238,7 +238,7 @@ impl Pipeline {
     fn launch(&mut self, commands: Vec<Command>, answers: Vec<Answer>, segment: Option<Carried>) {
         self.sequence += 1;
         let entry = Entry {
-            session: self.parts.replica.session,
+            session: self.parts.replica.lives.speaker(),
             sequence: self.sequence,
             time_ms: self.parts.clock.now_ms(),
             commands,
@@ -286,7 +286,10 @@ impl Pipeline {
                 tracing::warn!(position = %at, sequence = entry.sequence, %reason, "an entry was not written");
                 self.lose(at, entry).await;
             }
-            Err(AppendError::Fenced) => self.parts.replica.end(SubmitError::Fenced(self.parts.replica.session)),
+            Err(AppendError::Fenced) => {
+                let session = self.parts.replica.lives.session();
+                self.parts.replica.end(SubmitError::Fenced(session));
+            }
             Err(AppendError::Closed) => self.parts.replica.end(SubmitError::Closed),
             Err(AppendError::Corrupt(reason)) => self.parts.replica.end(SubmitError::Corrupt(reason)),
             Err(AppendError::Unknown(reason)) => self.parts.replica.end(SubmitError::Unknown(reason)),

@@ -12,11 +12,12 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::agreement::{Agreement, Verdict};
 use crate::backoff::Backoff;
-use crate::command::{Command, Entry, Outcome, Refusal};
+use crate::command::{Command, Entry, OpenSession, Outcome, Refusal};
 use crate::error::{ReadError, SubmitError};
 use crate::journal::Journal;
+use crate::life::Lives;
 use crate::metrics::JournalMetrics;
-use crate::model::ids::{Lsn, SessionId};
+use crate::model::ids::Lsn;
 use crate::options::MetadataOptions;
 use crate::size::entry_bytes;
 use crate::state::sessions::Standing;
@@ -36,7 +37,7 @@ pub(crate) type Answer = oneshot::Sender<Result<Outcome, SubmitError>>;
 /// The state of this gateway and everyone who waits for it.
 #[derive(Debug)]
 pub(crate) struct Replica {
-    pub(crate) session: SessionId,
+    pub(crate) lives: Lives,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) growth: Growth,
     pub(crate) journal: Arc<dyn Journal>,
@@ -47,7 +48,7 @@ pub(crate) struct Replica {
     applied: watch::Sender<Lsn>,
     /// Where a session last came, went, or said that it will go.
     pub(crate) sessions_moved: watch::Sender<Lsn>,
-    /// Number of our last entry that was applied.
+    /// Number of our last entry that was applied, in this life.
     own_applied: AtomicU64,
     /// Whether an append of ours is under way, so that the entry at the head is likely ours.
     appending: AtomicBool,
@@ -93,7 +94,7 @@ impl Growth {
 impl Replica {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
-        session: SessionId,
+        lives: Lives,
         state: State,
         growth: Growth,
         options: MetadataOptions,
@@ -101,7 +102,7 @@ impl Replica {
     ) -> Self {
         metrics.state_lsn.set(state.applied().0);
         Self {
-            session,
+            lives,
             watchers: Arc::default(),
             growth,
             journal,
@@ -129,7 +130,7 @@ impl Replica {
         *self.applied.borrow()
     }
 
-    /// Number of our last entry that was applied.
+    /// Number of our last entry that was applied, in this life.
     pub(crate) fn own_applied(&self) -> u64 {
         self.own_applied.load(Ordering::Acquire)
     }
@@ -203,7 +204,7 @@ impl Replica {
         let mut backoff = Backoff::new(
             Duration::from_millis(self.options.retry_initial_ms),
             Duration::from_millis(self.options.retry_max_ms),
-            !self.session.0,
+            !self.lives.session().0,
         );
         loop {
             let head = *tail.borrow_and_update();
@@ -242,9 +243,13 @@ impl Replica {
         }
     }
 
-    /// Asks the journal for its head.
+    /// Asks the journal for its head. A journal that is damaged ends the replica.
     pub(crate) async fn journal_head(&self) -> Result<Lsn, ReadError> {
-        self.in_time(self.journal.head()).await
+        let head = self.in_time(self.journal.head()).await;
+        if let Err(error @ ReadError::Corrupt(_)) = &head {
+            self.end(error.clone().into());
+        }
+        head
     }
 
     async fn in_time<T>(&self, call: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
@@ -268,10 +273,11 @@ impl Replica {
 
     /// Applies the next entry. The caller holds the turn.
     fn apply(&self, lsn: Lsn, entry: &Entry) {
+        let speaker = self.lives.speaker();
         let (applied, standing, marked) = {
             let mut state = self.state.write().expect("apply does not panic; a torn state must not be used");
             let applied = state.apply(lsn, entry);
-            let standing = state.sessions().standing(self.session);
+            let standing = state.sessions().standing(speaker);
             let is_marked = applied.done(entry).any(|command| *command == Command::MarkState);
             (applied, standing, is_marked.then(|| state.clone()))
         };
@@ -282,7 +288,10 @@ impl Replica {
             self.growth.due.notify_one();
         }
         self.compare(lsn, entry, &applied, marked);
-        if entry.session == self.session && !applied.repeated {
+        if entry.session == speaker && standing == Standing::Live {
+            self.lives.note_open();
+        }
+        if entry.session == speaker && !applied.repeated {
             self.own_applied.fetch_max(entry.sequence, Ordering::AcqRel);
             self.answer(entry.sequence, applied.outcomes);
         }
@@ -290,10 +299,33 @@ impl Replica {
         if applied.sessions {
             self.sessions_moved.send_replace(lsn);
         }
-        if standing == Standing::Expired {
-            let is_own_leave = entry.session == self.session && entry.commands.contains(&Command::CloseSession);
-            self.end(if is_own_leave { SubmitError::Closed } else { SubmitError::Fenced(self.session) });
+        if standing == Standing::Expired && !self.lives.is_over() {
+            let is_own_leave = entry.session == speaker && entry.commands.contains(&Command::CloseSession);
+            self.end_life(is_own_leave);
         }
+    }
+
+    /// Our session is over: so is this replica, or another life begins.
+    fn end_life(&self, is_own_leave: bool) {
+        let session = self.lives.speaker();
+        if is_own_leave {
+            self.end(SubmitError::Closed);
+        } else if self.read(|state| self.lives.end(state)) {
+            tracing::warn!(
+                %session,
+                "the other gateways heard nothing of this one and took it for dead: what was under way is refused; it comes back"
+            );
+            self.fail_waiting(&SubmitError::Fenced(session));
+        } else {
+            self.end(SubmitError::Fenced(session));
+        }
+    }
+
+    /// Begins another life, and tells how it introduces itself. The caller, who alone writes entries, numbers them anew.
+    pub(crate) async fn begin_life(&self) -> OpenSession {
+        let _turn = self.turn.lock().await;
+        self.own_applied.store(0, Ordering::Release);
+        self.read(|state| self.lives.begin(state))
     }
 
     /// Takes part in the comparison of states; see `agreement`.
@@ -328,7 +360,7 @@ impl Replica {
         let answers = self.waiting().remove(&sequence).unwrap_or_default();
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             let outcome = match outcome {
-                Outcome::Refused(Refusal::SessionFenced) => Err(SubmitError::Fenced(self.session)),
+                Outcome::Refused(Refusal::SessionFenced) => Err(SubmitError::Fenced(self.lives.speaker())),
                 Outcome::Refused(refusal @ Refusal::Displaced) => {
                     Err(SubmitError::Unavailable(refusal.to_string().into()))
                 }
@@ -342,6 +374,15 @@ impl Replica {
     pub(crate) fn give_up(&self, sequence: u64, reason: &str) {
         for answer in self.waiting().remove(&sequence).unwrap_or_default() {
             let _ = answer.send(Err(SubmitError::Unavailable(reason.into()))); // whoever asked may have gone
+        }
+    }
+
+    /// Fails the tickets of an entry whose session is over: where it was not applied by now, it never will be.
+    pub(crate) fn fail_over(&self, sequence: u64) {
+        if self.lives.is_over() {
+            for answer in self.waiting().remove(&sequence).unwrap_or_default() {
+                let _ = answer.send(Err(SubmitError::Fenced(self.lives.speaker()))); // whoever asked may have gone
+            }
         }
     }
 

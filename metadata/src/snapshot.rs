@@ -148,7 +148,7 @@ pub(crate) struct Snapshotter {
 impl Snapshotter {
     /// Runs until dropped.
     pub(crate) async fn run(&self) {
-        let mut backoff = Backoff::new(RETRY_INITIAL, RETRY_MAX, self.replica.session.0.rotate_left(32));
+        let mut backoff = Backoff::new(RETRY_INITIAL, RETRY_MAX, self.replica.lives.session().0.rotate_left(32));
         loop {
             if !self.replica.growth.is_due(&self.options) {
                 self.replica.growth.due.notified().await;

@@ -1,16 +1,18 @@
-//! The place of the journal: a file in the data folder, or the bucket itself.
+//! The place of the journal: a file in the data folder, the bucket itself, or a PostgreSQL server.
 
 use std::sync::Arc;
 
 use metadata::archive::{Archive, Archiver};
 use metadata::journal::Journal;
 use metadata::journal::object::ObjectJournal;
+use metadata::journal::postgres::PostgresJournal;
 use metadata::journal::sqlite::SqliteJournal;
 use storage::blob::purpose::{Purpose, Stores};
 use storage::entries::BlobEntries;
 
 use super::AppError;
 use crate::claim;
+use crate::options::load::OptionsError;
 use crate::options::{JournalPlace, Options};
 
 /// Opens it, unless the bucket is another cluster's or this cluster's journal is elsewhere: then nothing was touched.
@@ -20,6 +22,15 @@ pub async fn open(options: &Options, place: JournalPlace, stores: &Stores) -> Re
     claim::check_place(blobs, place).await?;
     match place {
         JournalPlace::Object => Ok(Arc::new(ObjectJournal::open(Arc::new(BlobEntries::by_purpose(stores))).await?)),
+        JournalPlace::Postgres => {
+            let place = options.postgres()?.ok_or_else(|| OptionsError::Value {
+                key: "journal".into(),
+                reason: "must be the URL of the database: postgres://user:password@host/database".into(),
+            })?;
+            let journal = PostgresJournal::open(place).await?;
+            claim::check_fresh(blobs, &journal).await?;
+            Ok(Arc::new(journal))
+        }
         JournalPlace::Sqlite => {
             if !options.data.exists() {
                 claim::check_unowned(blobs).await?; // before a folder is made that would be of no use

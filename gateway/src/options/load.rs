@@ -282,7 +282,7 @@ mod tests {
     fn later_sources_win() {
         let env = [("STREAMHOUSE_NODE_ID".to_owned(), "2".to_owned())].into_iter();
         let options = load(Table::new(), None, env, &["node-id=3".into()], vec![("node-id", "4".into())]).unwrap();
-        assert_eq!(options.node_id, 4);
+        assert_eq!(options.node_id, Some(4));
     }
 
     #[test]

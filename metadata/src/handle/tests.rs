@@ -11,10 +11,12 @@ use crate::journal::memory::{AppendFault, Chances, MemoryJournal};
 use crate::model::batch::BatchSummary;
 use crate::model::extent::ObjectId;
 use crate::model::ids::TopicId;
+use crate::model::limits::COMMAND_BYTES_MAX;
 use crate::snapshot::MemorySnapshots;
 use crate::state::sessions::Standing;
 
 mod cluster;
+mod lives;
 mod snapshots;
 
 /// Longest wait for what must happen.
@@ -403,12 +405,12 @@ async fn a_journal_away_for_minutes_loses_nothing() {
         async move { id_of(metadata.submit(one_id()).await) }
     });
     tokio::time::sleep(Duration::from_secs(600)).await;
-    let queued = metadata.inner.metrics.queue_commands.get();
+    let queued = metadata.inner.snapshotter.metrics.queue_commands.get();
     assert!(queued <= i64::try_from(JOURNAL_QUEUE_COMMANDS).unwrap(), "{queued} in the queue");
     journal.set_away(false);
     let ids: BTreeSet<i64> = soon(submits.join_all()).await.into_iter().collect();
     assert_eq!(ids.len(), JOURNAL_QUEUE_COMMANDS + 2_000);
-    assert_eq!(metadata.inner.metrics.queue_commands.get(), 0);
+    assert_eq!(metadata.inner.snapshotter.metrics.queue_commands.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]

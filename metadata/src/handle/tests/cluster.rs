@@ -115,13 +115,13 @@ async fn d1_equal_states_are_found_equal() {
     let all = [gateway_of(1, 1, &journal).await, gateway_of(2, 1, &journal).await, gateway_of(3, 1, &journal).await];
     all.iter().for_each(comparing);
     soon(async {
-        while all.iter().any(|metadata| metadata.inner.metrics.state_checks.get() < 3) {
+        while all.iter().any(|metadata| metadata.inner.snapshotter.metrics.state_checks.get() < 3) {
             all[0].submit(one_id()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
     .await;
-    assert!(all.iter().all(|metadata| metadata.inner.metrics.state_differences.get() == 0));
+    assert!(all.iter().all(|metadata| metadata.inner.snapshotter.metrics.state_differences.get() == 0));
     assert!(all.iter().all(|metadata| metadata.inner.replica.end_reason().is_none()));
 }
 
