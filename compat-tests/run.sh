@@ -27,6 +27,7 @@ c++ g++ the Node clients
 make make librdkafka
 go - the Go clients and the foreign S3 server
 perl perl kcat
+pg_ctlcluster postgresql the journal in PostgreSQL
 kcat kcat itself
 chromium-headless-shell chromium-headless-shell,fonts-dejavu-core the console in a browser'
 

@@ -87,6 +87,7 @@ fn outside_crates_stay_in_their_room() {
     let rooms: &[(&str, &[&str])] = &[
         ("aws_sdk_s3", &["storage/src/blob/s3", "compat-tests/"]),
         ("rusqlite", &["metadata/src/journal/sqlite"]),
+        ("tokio_postgres", &["metadata/src/journal/postgres"]),
         ("prost", &["metadata/src/codec", "metadata/src/state/", "gateway/src/coordinator/"]),
         ("kafka_protocol", &["gateway/src/wire", "gateway/src/api", "gateway/src/dispatch", "compat-tests/"]),
     ];
