@@ -54,7 +54,7 @@ impl fmt::Display for PostgresPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ports = self.config.get_ports();
         for (at, host) in self.config.get_hosts().iter().enumerate() {
-            let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+            let port = ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432);
             let comma = if at > 0 { "," } else { "" };
             match host {
                 Host::Tcp(name) if name.contains(':') => write!(f, "{comma}[{name}]:{port}")?,
