@@ -185,15 +185,18 @@ impl Console {
     fn about(&self, ready: bool) -> About {
         let Services { metadata, options, clock, .. } = &*self.services;
         let session = metadata.session();
-        let (cluster, gateways, bootstrap) = metadata.read(|state| {
-            let own = state.sessions().get(session).and_then(|session| session.listeners.first());
-            let bootstrap = own.map(|at| format!("{}:{}", at.host, at.port)).unwrap_or_default();
-            (state.cluster_id().to_owned(), state.sessions().live_count(), bootstrap)
+        let (cluster, gateways, node, bootstrap) = metadata.read(|state| {
+            let own = state.sessions().get(session);
+            let first = own.and_then(|own| own.listeners.first());
+            let bootstrap = first.map(|at| format!("{}:{}", at.host, at.port)).unwrap_or_default();
+            // Between two lives it has none.
+            let node = own.map_or(-1, |own| own.node.0);
+            (state.cluster_id().to_owned(), state.sessions().live_count(), node, bootstrap)
         });
         About {
             version: env!("CARGO_PKG_VERSION"),
             cluster,
-            node: options.node_id,
+            node,
             bootstrap,
             gateways,
             store: options.bucket.clone().unwrap_or_else(|| options.data.display().to_string()),
