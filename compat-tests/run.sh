@@ -29,7 +29,11 @@ go - the Go clients and the foreign S3 server
 perl perl kcat
 pg_ctlcluster postgresql the journal in PostgreSQL
 kcat kcat itself
-chromium-headless-shell chromium-headless-shell,fonts-dejavu-core the console in a browser'
+chromium-headless-shell chromium-headless-shell,fonts-dejavu-core the console in a browser
+podman podman,containernetworking-plugins the image in real containers
+runc runc the image in real containers
+iptables iptables the image in real containers
+debootstrap debootstrap the base of the image'
 
 missing() {
   while read -r tool package what; do
@@ -83,6 +87,10 @@ if [ -z "$filter" ]; then
 fi
 run "real clients" cargo test --workspace --features gateway/failpoints --test clients --test console --test dropin -- \
   --test-threads "$CLIENTS_AT_ONCE" "${filter:-real_clients::}"
+
+if [ -z "$filter" ]; then
+  run "containers" docker/test.sh "$STREAMHOUSE_BIN"
+fi
 
 say "done"
 read -r passed failed < <(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0, failed + 0 }' "$log")

@@ -214,7 +214,8 @@ impl Process {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = text(&self.stdout);
-            let found = after(&said, "bootstrap.servers=").zip(after(&said, "http://"));
+            let found =
+                after(&said, "bootstrap.servers=", served_at).zip(after(&said, "http://", |text| text.parse().ok()));
             if let Some((address, admin)) = found {
                 return Ok((self, address, admin));
             }
@@ -502,10 +503,16 @@ fn text(kept: &Mutex<String>) -> String {
 }
 
 /// The address that stands behind a word in whole lines.
-fn after(said: &str, word: &str) -> Option<SocketAddr> {
+fn after(said: &str, word: &str, read: impl Fn(&str) -> Option<SocketAddr>) -> Option<SocketAddr> {
     let (_, rest) = said.split_once(word)?;
     let (line, _) = rest.split_once('\n')?;
-    line.split(['/', ' ']).next()?.parse().ok()
+    line.split(['/', ' ']).next().and_then(read)
+}
+
+/// Where a gateway is that tells its clients this. A name is not looked up: it is that of a container, say.
+fn served_at(told: &str) -> Option<SocketAddr> {
+    let by_name = || Some(SocketAddr::new(ANY_PORT.ip(), told.rsplit(':').next()?.parse().ok()?));
+    told.parse().ok().or_else(by_name)
 }
 
 fn parse_http(answer: &str) -> Option<(u16, String)> {

@@ -90,6 +90,8 @@ async fn what_cannot_be_served_ends_with_one_line_that_names_the_variable() {
         ("KAFKA_LISTENERS", "SASL_SSL://:9093", "KAFKA_LISTENERS: SASL_SSL is SASL_SSL"),
         ("KAFKA_CFG_LISTENERS", "PLAINTEXT:9092", "KAFKA_CFG_LISTENERS: `PLAINTEXT:9092`"),
         ("KAFKA_LISTENERS", "PLAINTEXT://0.0.0.0:9092", "set advertised.listeners"),
+        ("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "PLAINTEXT:TLS", "there is no protocol `TLS`"),
+        ("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://:9092,OUT:9093", "KAFKA_ADVERTISED_LISTENERS: `OUT:9093`"),
         ("KAFKA_AUTHORIZER_CLASS_NAME", "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "ACLs"),
         ("KAFKA_NUM_PARTITIONS", "none", "KAFKA_NUM_PARTITIONS"),
         ("KAFKA_LOG_DIRS", "/proc/streamhouse", "KAFKA_LOG_DIRS"),
@@ -103,6 +105,32 @@ async fn what_cannot_be_served_ends_with_one_line_that_names_the_variable() {
         let errors = ended.stderr.lines().filter(|line| line.starts_with("streamhouse: ")).count();
         assert_eq!(errors, 1, "{}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_listener_without_a_name_for_its_clients_is_named_with_its_variable() {
+    let setup = Setup::bare().unwrap().args(["--kafka-env", "--admin", "127.0.0.1:0"]);
+    let setup = setup.env("KAFKA_LISTENERS", "IN://127.0.0.1:0,OUT://127.0.0.1:0");
+    let setup = setup.env("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "IN:PLAINTEXT,OUT:PLAINTEXT");
+    let ended = setup.env("KAFKA_ADVERTISED_LISTENERS", "IN://kafka:9092").run().await.unwrap();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let said = "streamhouse: KAFKA_ADVERTISED_LISTENERS: names no address for listener OUT\n";
+    assert_eq!(ended.stderr, said);
+}
+
+/// The volume of another user, or one that is mounted read-only.
+#[tokio::test]
+async fn a_volume_that_cannot_be_written_is_named_with_its_variable() {
+    let folder = TempDir::new().unwrap();
+    // A file where the folder should be refuses root too.
+    let volume = folder.path().join("volume");
+    std::fs::write(&volume, "").unwrap();
+    let at = volume.join("data").display().to_string();
+    let setup = Setup::bare().unwrap().args(["--kafka-env", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let ended = setup.args(["--advertise", "127.0.0.1:1"]).env("KAFKA_LOG_DIRS", at.clone()).run().await.unwrap();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let errors: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("streamhouse: ")).collect();
+    assert!(errors.len() == 1 && errors[0].contains(&at) && errors[0].contains("KAFKA_LOG_DIRS"), "{}", ended.stderr);
 }
 
 #[tokio::test]

@@ -71,6 +71,9 @@ pub struct Cli {
     /// Print every option with its meaning and default, and exit
     #[arg(long)]
     pub list_options: bool,
+    /// Check the configuration, files and environment included, and exit: 0 if it can be served, 2 if not
+    #[arg(long)]
+    pub check: bool,
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,

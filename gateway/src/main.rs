@@ -54,6 +54,10 @@ fn main() -> ExitCode {
         return ExitCode::from(EXIT_OPTIONS);
     }
     remarks.log();
+    if cli.check {
+        println!("The configuration can be served.");
+        return ExitCode::SUCCESS;
+    }
     // Service managers start with 1,024 files for the sake of programs that use `select`; connections need more.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!("cannot raise the limit of open files: {error}");
