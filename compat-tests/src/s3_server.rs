@@ -241,9 +241,15 @@ impl Shared {
         });
         let (delay, fault) = self.faults.decide(kind);
         let delay = delay + self.faults.transfer(bytes_in);
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
+        // What a request is to take includes the way of its body: it arrives while the time passes.
+        let (head, body) = request.into_parts();
+        let passing = async {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+        };
+        let (body, ()) = tokio::join!(collect(body), passing);
+        let request = Request::from_parts(head, body?.freeze());
         let mut mode = self.faults.mode();
         if *mode.borrow_and_update() != Mode::Up {
             // In a black hole until it ends; if down, this ends the connection at once.
@@ -253,9 +259,9 @@ impl Shared {
         match fault {
             Fault::Stall => std::future::pending().await,
             Fault::DropBefore => return Err(Broken),
-            Fault::SlowDown => return refuse(request, StatusCode::SERVICE_UNAVAILABLE, "SlowDown").await,
-            Fault::Conflict => return refuse(request, StatusCode::CONFLICT, "ConditionalRequestConflict").await,
-            Fault::InternalError => return refuse(request, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await,
+            Fault::SlowDown => return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
+            Fault::Conflict => return Ok(refusal(StatusCode::CONFLICT, "ConditionalRequestConflict")),
+            Fault::InternalError => return Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")),
             Fault::Pass | Fault::DropAfter | Fault::FlipBit | Fault::ShortBody | Fault::CutBody => {}
         }
         let response = self.service.call(request.map(Body::from)).await.map_err(|_| Broken)?;
@@ -327,16 +333,15 @@ fn classify(request: &Request<Incoming>) -> RequestKind {
     }
 }
 
-/// Answers with an S3 error after the whole body was taken, so that it reaches a client that is still sending.
-async fn refuse(request: Request<Incoming>, status: StatusCode, code: &str) -> Result<Response<Body>, Broken> {
-    collect(request.into_body()).await?;
+/// An S3 error.
+fn refusal(status: StatusCode, code: &str) -> Response<Body> {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>injected</Message></Error>"
     );
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    Ok(response)
+    response
 }
 
 async fn collect<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) -> Result<BytesMut, Broken> {

@@ -144,7 +144,8 @@ impl Reader {
         }
         if !readers.is_empty() {
             let share = self.prefetch.share(&readers);
-            let wanted = self.metadata.read(|state| ahead(state, &readers, share));
+            let wanted = self.metadata.read(|state| ahead(state, &mut readers, share));
+            self.prefetch.note(&readers);
             self.fetcher.load_ahead(&wanted);
         }
     }

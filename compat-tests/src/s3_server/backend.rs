@@ -37,12 +37,18 @@ pub(super) struct Backend {
 #[derive(Debug, Clone)]
 struct Stored {
     bytes: Bytes,
+    /// Of all bytes; not computed again for each answer, which would cost more than the answer.
+    crc: u32,
     modified: SystemTime,
 }
 
 impl Stored {
+    fn new(bytes: Bytes) -> Self {
+        Self { crc: crc32c::crc32c(&bytes), bytes, modified: now() }
+    }
+
     fn etag(&self) -> ETag {
-        ETag::Strong(format!("{:08x}-{:x}", crc32c::crc32c(&self.bytes), self.bytes.len()))
+        ETag::Strong(format!("{:08x}-{:x}", self.crc, self.bytes.len()))
     }
 
     fn modified(&self) -> Timestamp {
@@ -71,7 +77,7 @@ impl Backend {
     /// Puts an object there, or takes it away, behind everybody's back.
     pub(super) fn tamper(&self, key: &str, bytes: Option<Bytes>) {
         match bytes {
-            Some(bytes) => drop(self.lock().insert(key.to_owned(), Stored { bytes, modified: now() })),
+            Some(bytes) => drop(self.lock().insert(key.to_owned(), Stored::new(bytes))),
             None => drop(self.lock().remove(key)),
         }
     }
@@ -107,7 +113,7 @@ impl S3 for Backend {
         }
         let announced = content_length.ok_or_else(|| s3_error!(MissingContentLength))?;
         let bytes = collect(body).await?;
-        let stored = Stored { bytes: bytes.into(), modified: now() };
+        let stored = Stored::new(bytes.into());
         if stored.size() != announced {
             return Err(s3_error!(IncompleteBody, "{} of {announced} bytes came", stored.size()));
         }
@@ -156,7 +162,7 @@ impl S3 for Backend {
             return Err(s3_error!(NotImplemented, "conditions are not known here for uploads in parts"));
         }
         let named = multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
-        let stored = Stored { bytes: self.uploads.complete(&upload_id, &key, &named)?, modified: now() };
+        let stored = Stored::new(self.uploads.complete(&upload_id, &key, &named)?);
         let e_tag = Some(stored.etag());
         self.lock().insert(key, stored);
         Ok(S3Response::new(CompleteMultipartUploadOutput { e_tag, ..CompleteMultipartUploadOutput::default() }))

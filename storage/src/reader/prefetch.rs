@@ -2,17 +2,20 @@
 //!
 //! A read is taken for sequential if it begins where an earlier one ended, or at the start of the log. Once such a reader has
 //! read 80 % of a segment, or so much that the next read may leave it, the two behind it are loaded side by side, without
-//! anyone waiting. The longer a reader reads on, the more is loaded ahead of it: as much again as it has been given, up to a
+//! anyone waiting. The longer a reader reads on, the more is loaded ahead of it: twice as much as it has been given, up to a
 //! cap, so that a consumer that catches up is held up by its own pace and not by GETs, and one that reads a little and leaves
-//! costs little. Readers share a part of the cache, so that what is loaded ahead is still there when it is wanted.
+//! costs little. More is begun when half of that is used up, so that what is waited for comes together and not one by one.
+//! Readers share a part of the cache, so that what is loaded ahead is still there when it is wanted.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use metadata::model::extent::Extent;
 use metadata::model::ids::TopicPartition;
 use metadata::model::offset::Offset;
 use metadata::state::State;
+use metadata::state::log::Log;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
@@ -25,8 +28,10 @@ const ENDS_MAX: usize = 16_384;
 const SEGMENTS: usize = 2;
 /// Where segments are small, as many of them as hold this many times what the reader was given last.
 const GIVEN_TIMES: u64 = 2;
+/// What is loaded ahead of a reader is this many times what it has been given in a row.
+const RUN_TIMES: u64 = 2;
 /// Most bytes loaded ahead of one reader.
-const AHEAD_MAX_BYTES: u64 = 16 << 20;
+const AHEAD_MAX_BYTES: u64 = 32 << 20;
 /// Part of a segment that is left when those behind it are loaded, percent. Not asked of one that has read a whole one before.
 const LEFT_PERCENT: u64 = 20;
 /// What is loaded ahead of all readers together takes this part of the cache.
@@ -37,11 +42,19 @@ const SHARES_FOR: Duration = Duration::from_secs(1);
 /// Where the latest reads ended, and who reads on.
 #[derive(Debug)]
 pub(super) struct Prefetch {
-    /// How many bytes a reader that ended there has been given in a row.
-    ends: Cache<(TopicPartition, Offset), u64>,
+    ends: Cache<(TopicPartition, Offset), Run>,
     sharing: Mutex<Sharing>,
     /// For all that is loaded ahead, bytes.
     bytes: u64,
+}
+
+/// What is known of a reader by where it ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    /// Bytes it has been given in a row.
+    bytes: u64,
+    /// Where what was begun to be loaded ahead of it ends.
+    ahead: Offset,
 }
 
 /// Partitions that someone reads on in, in this second and in the one before it.
@@ -62,6 +75,8 @@ pub(super) struct ReadOn {
     pub(super) given: u64,
     /// Bytes it has been given in a row, these included.
     pub(super) run: u64,
+    /// Up to where loads ahead of it were begun.
+    pub(super) ahead: Offset,
 }
 
 impl Prefetch {
@@ -76,10 +91,19 @@ impl Prefetch {
     pub(super) fn read_on(&self, request: &ReadRequest, log_start: Offset, end: Offset, given: u64) -> Option<ReadOn> {
         // Not taken out: several readers may be at one place.
         let before = self.ends.get(&(request.partition, request.offset));
-        let run = before.unwrap_or(0).saturating_add(given);
-        self.ends.insert((request.partition, end), run);
+        let Run { bytes, ahead } = before.unwrap_or_default();
+        let run = bytes.saturating_add(given);
+        self.ends.insert((request.partition, end), Run { bytes: run, ahead });
         let is_sequential = before.is_some() || request.offset == log_start;
-        is_sequential.then_some(ReadOn { partition: request.partition, end, given, run })
+        is_sequential.then_some(ReadOn { partition: request.partition, end, given, run, ahead })
+    }
+
+    /// Notes up to where loads ahead of readers are begun.
+    pub(super) fn note(&self, readers: &[ReadOn]) {
+        for reader in readers {
+            let run = Run { bytes: reader.run, ahead: reader.ahead };
+            self.ends.insert((reader.partition, reader.end), run);
+        }
     }
 
     /// How many bytes may be loaded ahead of each of these readers.
@@ -94,33 +118,50 @@ impl Prefetch {
     }
 }
 
-/// What to have loaded for readers that read on, each up to `share` bytes or twice what it was given last.
-pub(super) fn ahead(state: &State, readers: &[ReadOn], share: u64) -> Vec<Wanted> {
+/// What to have loaded for readers that read on, each up to `share` bytes or twice what it was given last. Notes in each up to
+/// where that is.
+pub(super) fn ahead(state: &State, readers: &mut [ReadOn], share: u64) -> Vec<Wanted> {
     let mut wanted = Vec::new();
-    for &ReadOn { partition, end, given, run } in readers {
-        let Some(log) = state.log(partition) else { continue };
-        let (pace, leader_epoch) = (pace_at(log, end), log.leader_epoch());
-        let most = share.max(given * GIVEN_TIMES).min(AHEAD_MAX_BYTES);
-        let enough = run.max(given * GIVEN_TIMES).min(most);
-        let (mut segments, mut bytes) = (0, 0);
-        for extent in log.extents(end).take(EXTENTS_PER_PARTITION_MAX) {
-            let is_enough = bytes >= enough && (segments >= SEGMENTS || bytes >= most);
-            if is_enough {
-                break;
-            }
-            wanted.push(Wanted { extent, leader_epoch, pace });
-            bytes += bytes_from(&extent, end);
-            if extent.base < end {
-                // The last read ended inside: its rest is still needed, but it is not one of those behind.
-                let left = bytes_from(&extent, end);
-                let is_far = left > given && left * 100 > u64::from(extent.length) * LEFT_PERCENT;
-                if is_far && run < u64::from(extent.length) {
-                    break;
-                }
-            } else {
-                segments += 1;
-            }
-        }
+    for reader in readers {
+        let Some(log) = state.log(reader.partition) else { continue };
+        let (pace, leader_epoch) = (pace_at(log, reader.end), log.leader_epoch());
+        let from = wanted.len();
+        wanted.extend(of_one(log, reader, share).map(|extent| Wanted { extent, leader_epoch, pace }));
+        reader.ahead = wanted[from..].last().map_or(reader.ahead, |last| last.extent.end);
     }
     wanted
+}
+
+/// The extents to be loaded ahead of one reader.
+fn of_one(log: Log<'_>, reader: &ReadOn, share: u64) -> impl Iterator<Item = Extent> + use<> {
+    let &ReadOn { end, given, run, ahead, .. } = reader;
+    let most = share.max(given * GIVEN_TIMES).min(AHEAD_MAX_BYTES);
+    let enough = (run * RUN_TIMES).max(given * GIVEN_TIMES).min(most);
+    let (mut segments, mut bytes, mut begun) = (0, 0, 0);
+    let mut missing: Vec<Extent> = Vec::new();
+    for extent in log.extents(end).take(EXTENTS_PER_PARTITION_MAX) {
+        if bytes >= enough && (segments >= SEGMENTS || bytes >= most) {
+            break;
+        }
+        let left = bytes_from(&extent, end);
+        bytes += left;
+        if extent.end <= ahead {
+            begun = bytes;
+        } else {
+            missing.push(extent);
+        }
+        if extent.base >= end {
+            segments += 1;
+            continue;
+        }
+        // The last read ended inside: its rest is still needed, but it is not one of those behind.
+        let is_far = left > given && left * 100 > u64::from(extent.length) * LEFT_PERCENT;
+        if is_far && run < u64::from(extent.length) {
+            break;
+        }
+    }
+    if begun * 2 > bytes {
+        missing.clear(); // later, together with others
+    }
+    missing.into_iter()
 }

@@ -65,3 +65,23 @@ async fn l2_what_the_state_has_is_not_committed_again() {
     assert_eq!(replay(&mut state, CLUSTER, &blobs, &|_| ()).await.unwrap(), 1);
     assert_eq!(log(&state), [1, 2, 3, 4].map(object));
 }
+
+/// What docs/restore.md says of refused records: a segment that its producers were told had failed, though it arrived.
+#[tokio::test]
+async fn l3_a_refused_segment_comes_to_light_only_if_no_later_commit_was_copied() {
+    let blobs: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
+    let object = |counter| ObjectId { session: SessionId(5), counter };
+    let mut state = State::default();
+    // The copied entries name the first and the third; the second was refused between them.
+    for counter in [1, 3] {
+        put(&blobs, object(counter), 7).await;
+        assert_eq!(replay(&mut state, CLUSTER, &blobs, &|_| ()).await.unwrap(), 1);
+    }
+    put(&blobs, object(2), 7).await;
+    assert_eq!(replay(&mut state, CLUSTER, &blobs, &|_| ()).await.unwrap(), 0);
+    // Behind the last copy the fourth was refused and the fifth acknowledged: nothing tells them apart.
+    put(&blobs, object(4), 7).await;
+    put(&blobs, object(5), 7).await;
+    assert_eq!(replay(&mut state, CLUSTER, &blobs, &|_| ()).await.unwrap(), 2);
+    assert_eq!(log(&state), [1, 3, 4, 5].map(object));
+}
