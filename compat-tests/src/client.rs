@@ -87,6 +87,17 @@ pub async fn run_tools(bootstrap: &str) -> io::Result<Passed> {
     start("java", "tools-scenario.sh", &[bootstrap]).await?.passed().await
 }
 
+/// How to run one of Kafka's own command line tools; it still needs its arguments.
+///
+/// # Errors
+/// If the tools cannot be fetched.
+pub async fn tool(name: &str) -> io::Result<Command> {
+    build("java").await?;
+    let mut command = Command::new(folder("java").join("tools.sh"));
+    command.arg(name);
+    Ok(command)
+}
+
 async fn start(program: &'static str, script: &str, arguments: &[&str]) -> io::Result<Running> {
     build(program).await?;
     let stderr = tempfile::tempfile()?;

@@ -451,23 +451,39 @@ pub fn program() -> io::Result<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = PROGRAM.get_or_init(|| match std::env::var_os("STREAMHOUSE_BIN") {
         Some(path) => Ok(path.into()),
-        None => build(),
+        // With its crash points.
+        None => build(&["-p", "gateway", "--bin", "streamhouse", "--features", "failpoints"]),
     });
     found.as_deref().map_err(|why| io::Error::other(why.clone()))
 }
 
-/// Builds the program with its crash points; quick when it is there already.
-fn build() -> Result<PathBuf, String> {
+/// Kafka's commands as one program; it stands beside the gateway's.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn tools() -> io::Result<&'static Path> {
+    static TOOLS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let beside = || Some(Path::new(&std::env::var_os("STREAMHOUSE_BIN")?).with_file_name("kafka-tools"));
+    let found = TOOLS.get_or_init(|| match beside().filter(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => build(&["-p", "kafka-tools"]),
+    });
+    found.as_deref().map_err(|why| io::Error::other(why.clone()))
+}
+
+/// Builds a program; quick when it is there already.
+fn build(what: &[&str]) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "-p", "gateway", "--bin", "streamhouse", "--features", "failpoints"])
+        .arg("build")
+        .args(what)
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !built.status.success() {
-        return Err("the gateway does not build".to_owned());
+        return Err(format!("it does not build: {}", what.join(" ")));
     }
     let messages = String::from_utf8_lossy(&built.stdout);
     let executable = |line: &str| {

@@ -3,6 +3,7 @@
 # usage: tools.sh <tool> <args...>     e.g. tools.sh kafka-topics --bootstrap-server localhost:9092 --list
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 case "${1:-}" in
+  kafka-acls) main=org.apache.kafka.tools.AclCommand ;;
   kafka-broker-api-versions) main=org.apache.kafka.tools.BrokerApiVersionsCommand ;;
   kafka-cluster) main=org.apache.kafka.tools.ClusterTool ;;
   kafka-configs) main=kafka.admin.ConfigCommand ;;
