@@ -4,7 +4,7 @@
 #
 # Then the environments of other images, each as its compose files have it.
 #
-# usage: test.sh <streamhouse program>
+# usage: test.sh <streamhouse program>     Kafka's commands (kafka-tools) are taken from the same folder.
 #
 # There need be no registry: the base image is imported from a debootstrap tree. The Dockerfile is the repository's, but for its
 # first stage: the program is given, not built, because a release build in a container takes longer than all the rest.
@@ -44,10 +44,12 @@ fi
 
 step "image"
 mkdir -p "$work/context"
-cp "$program" "$work/context/streamhouse" && strip "$work/context/streamhouse"
+cp "$program" "$work/context/streamhouse"
+cp "$(dirname "$program")/kafka-tools" "$work/context/kafka-tools" || fail "kafka-tools is not beside $program"
+strip "$work/context/streamhouse" "$work/context/kafka-tools"
 awk '/^FROM .* AS build$/ { skip = 1 } /^FROM/ && !/ AS build$/ { skip = 0 } !skip' "$here/Dockerfile" |
-  sed 's|^COPY --from=build /streamhouse |COPY streamhouse |' >"$work/Dockerfile"
-grep -q '^COPY streamhouse ' "$work/Dockerfile" || fail "the Dockerfile has no stage build that gives /streamhouse"
+  sed 's|^COPY --from=build /streamhouse /kafka-tools |COPY streamhouse kafka-tools |' >"$work/Dockerfile"
+grep -q '^COPY streamhouse kafka-tools ' "$work/Dockerfile" || fail "the Dockerfile has no stage build that gives both programs"
 pod build -q --format docker --build-arg BASE=$base -f "$work/Dockerfile" -t $image "$work/context" >/dev/null
 megabytes=$(($(pod image inspect --format '{{.Size}}' $image) / 1000000))
 echo "size: $megabytes MB"
@@ -94,6 +96,18 @@ echo "memory: $(awk '/^VmRSS:/ { print int($2 / 1024) }' "/proc/$process/status"
 step "inside: the name, the shell, who it runs as, where the data lies"
 pod exec "$name" sh -c 'nc -z localhost 29092 && [ "$(id -u)" = 1000 ] && [ -n "$(ls /var/lib/kafka/data)" ]' || fail "inside"
 pod exec "$name" bash -c 'touch /etc/x 2>/dev/null' && fail "the root can be written"
+
+step "Kafka's commands, where the other images have them"
+# By the listener for the outside: not every podman resolves the name of the inside one.
+inside() { pod exec -i "$name" "$@" --bootstrap-server localhost:19092; }
+for command in kafka-topics kafka-topics.sh /opt/kafka/bin/kafka-topics.sh /opt/bitnami/kafka/bin/kafka-topics.sh /usr/bin/kafka-topics; do
+  inside $command --list | grep -qx greetings || fail "$command --list"
+done
+inside kafka-topics.sh --create --if-not-exists --topic init --partitions 3 --replication-factor 1 | grep -qx 'Created topic init.' || fail "init"
+echo said | inside kafka-console-producer.sh --topic init || fail "kafka-console-producer.sh"
+[ "$(inside kafka-console-consumer --topic init --from-beginning --max-messages 1)" = said ] || fail "kafka-console-consumer"
+inside kafka-broker-api-versions.sh | grep -q localhost:19092 || fail "kafka-broker-api-versions.sh"
+pod exec "$name" cub kafka-ready -b localhost:19092 1 20 || fail "cub"
 
 step "from a second container by name"
 # Not every podman has its plugin for names.

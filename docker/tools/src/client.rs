@@ -82,7 +82,9 @@ impl Failure {
 
     /// The exception with its text, as Java writes both.
     pub fn exception(&self) -> String {
-        format!("{}: {}", errors::exception(self.code), self.message)
+        // Kafka's own code of a timeout.
+        let code = if self.is_timeout() { 7 } else { self.code };
+        format!("{}: {}", errors::exception(code), self.message)
     }
 }
 
@@ -124,6 +126,7 @@ mod tests {
         );
         assert_eq!(Failure::of(69, "").message, "The group id does not exist.");
         assert_eq!(Failure::of(-185, "Local: Timed out").message, "Local: Timed out");
-        assert!(Failure::timed_out("listTopics").is_timeout());
+        let timeout = Failure::timed_out("listTopics").exception();
+        assert!(timeout.starts_with("org.apache.kafka.common.errors.TimeoutException: Timed out"), "{timeout}");
     }
 }
