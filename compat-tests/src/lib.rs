@@ -1,6 +1,7 @@
 //! The proof of StreamHouse: servers, harnesses and clients that the tests in `tests/` share.
 
 pub mod client;
+pub mod following;
 pub mod foreign_s3;
 pub mod harness;
 pub mod load;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::ProduceRequest;
+use metadata::clock::{Clock, SystemClock};
 use metadata::model::batch::ProducerStamp;
 use metadata::model::ids::ProducerId;
 use storage::codec::records::RecordsBuilder;
@@ -28,9 +29,6 @@ const IN_FLIGHT: usize = 5;
 const RETRY_AFTER: Duration = Duration::from_millis(25);
 /// Longest a lane goes on with what it has in flight when it is to stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
-/// Timestamp of all records: in the range that topics allow by default.
-const TIMESTAMP: i64 = 1_700_000_000_000;
-
 const OUT_OF_ORDER: i16 = 45;
 /// NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS, KAFKA_STORAGE_ERROR: what clients answer by trying again.
 const RETRIABLE: [i16; 4] = [6, 7, 19, 56];
@@ -366,7 +364,7 @@ impl Lane {
 
     fn batch(&self, partition: i32, first: u64, count: u64) -> Bytes {
         let values = (first..first + count).map(|number| value(partition, number, self.target.value_bytes));
-        let records = RecordsBuilder::new().values(TIMESTAMP, values);
+        let records = RecordsBuilder::new().values(SystemClock.now_ms(), values);
         match self.manner {
             Manner::Idempotent => records.stamp(ProducerStamp { base_sequence: first as i32, ..self.stamp }).build(),
             Manner::Once => records.build(),

@@ -18,6 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct RawClient {
     stream: TcpStream,
+    name: StrBytes,
     next: i32,
 }
 
@@ -32,9 +33,14 @@ pub struct Sent {
 impl RawClient {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::connect_as(address, "raw").await
+    }
+
+    /// Connects, to call itself that: its `client.id`.
+    pub async fn connect_as(address: SocketAddr, name: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, next: 1 })
+        Ok(Self { stream, name: StrBytes::from_string(name.to_owned()), next: 1 })
     }
 
     /// Sends a request and waits for its answer. Not to be called with answers outstanding.
@@ -47,7 +53,7 @@ impl RawClient {
     pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> io::Result<Sent> {
         let correlation_id = self.next;
         self.next += 1;
-        self.send_bytes(&frame(version, correlation_id, request)?).await?;
+        self.send_bytes(&frame_of(self.name.clone(), version, correlation_id, request)?).await?;
         Ok(Sent { api: ApiKey::try_from(R::KEY).map_err(|()| wrong("unknown key"))?, version, correlation_id })
     }
 
@@ -127,12 +133,16 @@ impl RawClient {
 
 /// A whole request frame, length included.
 pub fn frame<R: Request>(version: i16, correlation_id: i32, request: &R) -> io::Result<Bytes> {
+    frame_of(StrBytes::from_static_str("raw"), version, correlation_id, request)
+}
+
+fn frame_of<R: Request>(name: StrBytes, version: i16, correlation_id: i32, request: &R) -> io::Result<Bytes> {
     let api = ApiKey::try_from(R::KEY).map_err(|()| wrong("unknown key"))?;
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str("raw")));
+        .with_client_id(Some(name));
     let mut bytes = BytesMut::zeroed(4);
     let failed = |error| wrong(&format!("{error}"));
     header.encode(&mut bytes, api.request_header_version(version)).map_err(failed)?;

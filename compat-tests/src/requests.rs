@@ -6,13 +6,14 @@ use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, GroupId, InitProducerIdRequest, OffsetCommitRequest, OffsetFetchRequest,
-    ProduceRequest, ProduceResponse, TopicName,
+    CreateTopicsRequest, FetchRequest, GroupId, InitProducerIdRequest, ListOffsetsRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, ProduceResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use metadata::model::batch::BatchIter;
@@ -24,6 +25,9 @@ use crate::raw_client::RawClient;
 pub const PRODUCE_VERSION: i16 = 12;
 /// Version of Fetch that most tests use: the last one by topic name.
 pub const FETCH_VERSION: i16 = 12;
+const LIST_OFFSETS_VERSION: i16 = 6;
+/// The timestamp that asks for the end.
+const LATEST: i64 = -1;
 const FETCH_BYTES: i32 = 4 << 20;
 const TIMEOUT_MS: i32 = 30_000;
 
@@ -111,11 +115,31 @@ pub async fn fetch_one(client: &mut RawClient, topic: &str, partition: i32, offs
     found.ok_or_else(|| wrong(format!("no partition in the answer, error {}", answer.error_code)))
 }
 
+/// The end of a partition, as ListOffsets tells it.
+///
+/// # Errors
+/// If no answer comes, or an error.
+pub async fn end_of(client: &mut RawClient, topic: &str, partition: i32) -> io::Result<i64> {
+    let partition = ListOffsetsPartition::default()
+        .with_partition_index(partition)
+        .with_current_leader_epoch(-1)
+        .with_timestamp(LATEST);
+    let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let answer = client.ask(LIST_OFFSETS_VERSION, &ListOffsetsRequest::default().with_topics(vec![topic])).await?;
+    let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
+    match found {
+        Some(found) if found.error_code == 0 => Ok(found.offset),
+        found => Err(wrong(format!("no end: {found:?}"))),
+    }
+}
+
 /// The values of a whole partition; the place of each is its offset.
 ///
 /// # Errors
 /// If the offsets are not dense from 0 to the high watermark, or a batch is broken.
 pub async fn read_all(client: &mut RawClient, topic: &str, partition: i32) -> io::Result<Vec<Vec<u8>>> {
+    // A gateway that is asked for the end looks for it: what another has acked meanwhile is then read here, too.
+    end_of(client, topic, partition).await?;
     let mut values: Vec<Vec<u8>> = Vec::new();
     loop {
         let next = values.len() as i64;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use compat_tests::harness::{Gateway, Setup};
 use compat_tests::postgres::Postgres;
 use compat_tests::requests::{create_topic, produce_one, read_all};
+use metadata::clock::{Clock, SystemClock};
 use metadata::journal::postgres::PostgresJournal;
 use metadata::journal::{Journal, contract};
 use storage::codec::records::RecordsBuilder;
@@ -53,7 +54,7 @@ impl Cluster {
 }
 
 fn batch(value: &str) -> bytes::Bytes {
-    RecordsBuilder::new().values(1_700_000_000_000, [value.as_bytes()]).build()
+    RecordsBuilder::new().values(SystemClock.now_ms(), [value.as_bytes()]).build()
 }
 
 /// Produces until it is taken: a gateway that cannot now says so with a code that clients retry.
