@@ -144,9 +144,9 @@ impl Reader {
         }
         if !readers.is_empty() {
             let share = self.prefetch.share(&readers);
-            let wanted = self.metadata.read(|state| ahead(state, &mut readers, share));
-            self.prefetch.note(&readers);
-            self.fetcher.load_ahead(&wanted);
+            let wanted = self.metadata.read(|state| ahead(state, &readers, share));
+            let begun = self.fetcher.load_ahead(&wanted.extents);
+            self.prefetch.note(&readers, &wanted, begun);
         }
     }
 

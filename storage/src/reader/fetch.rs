@@ -119,20 +119,28 @@ impl Fetcher {
     }
 
     /// Begins to load what is missing, without waiting for it: at most a part of the cache, so that it is still there when it
-    /// is wanted, and nothing if readers who do wait need the lane.
-    pub(super) fn load_ahead(self: &Arc<Self>, wanted: &[Wanted]) {
+    /// is wanted, and nothing if readers who do wait need the lane. Tells how many of the first are here or on their way.
+    pub(super) fn load_ahead(self: &Arc<Self>, wanted: &[Wanted]) -> usize {
         let mut left = self.options.block_bytes / AHEAD_PART;
-        let mut missing = wanted.to_vec();
-        missing.retain(|Wanted { extent, pace, .. }| {
-            let fits = extent.length as usize <= left && self.lane(*pace).is_half_free() && !self.is_here(extent);
-            left -= if fits { extent.length as usize } else { 0 };
-            fits
-        });
+        let mut missing = Vec::new();
+        let mut begun = 0;
+        for one in wanted {
+            if !self.is_here(&one.extent) {
+                let length = one.extent.length as usize;
+                if length > left || !self.lane(one.pace).is_half_free() {
+                    break;
+                }
+                left -= length;
+                missing.push(*one);
+            }
+            begun += 1;
+        }
         if !missing.is_empty() {
             // The loads go on by themselves.
-            let begun = self.load(&missing, (0..missing.len()).collect(), &mut BTreeMap::new());
-            self.metrics.reader.ahead_extents.inc_by((begun.disk + begun.bucket) as u64);
+            let loads = self.load(&missing, (0..missing.len()).collect(), &mut BTreeMap::new());
+            self.metrics.reader.ahead_extents.inc_by((loads.disk + loads.bucket) as u64);
         }
+        begun
     }
 
     fn lane(&self, pace: Pace) -> &Lane {

@@ -98,11 +98,14 @@ impl Prefetch {
         is_sequential.then_some(ReadOn { partition: request.partition, end, given, run, ahead })
     }
 
-    /// Notes up to where loads ahead of readers are begun.
-    pub(super) fn note(&self, readers: &[ReadOn]) {
-        for reader in readers {
-            let run = Run { bytes: reader.run, ahead: reader.ahead };
-            self.ends.insert((reader.partition, reader.end), run);
+    /// Notes up to where loads ahead of readers are begun: the first `begun` of what was wanted.
+    pub(super) fn note(&self, readers: &[ReadOn], wanted: &Ahead, begun: usize) {
+        let mut from = 0;
+        for (reader, &until) in readers.iter().zip(&wanted.until) {
+            let begun = wanted.extents[from..until.min(begun).max(from)].last();
+            let ahead = begun.map_or(reader.ahead, |last| last.extent.end);
+            self.ends.insert((reader.partition, reader.end), Run { bytes: reader.run, ahead });
+            from = until;
         }
     }
 
@@ -118,22 +121,30 @@ impl Prefetch {
     }
 }
 
-/// What to have loaded for readers that read on, each up to `share` bytes or twice what it was given last. Notes in each up to
-/// where that is.
-pub(super) fn ahead(state: &State, readers: &mut [ReadOn], share: u64) -> Vec<Wanted> {
-    let mut wanted = Vec::new();
+/// What to have loaded for readers that read on.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    pub(super) extents: Vec<Wanted>,
+    /// For each reader, how many of them are wanted by it and by those before it.
+    until: Vec<usize>,
+}
+
+/// What to have loaded, of each reader up to `share` bytes or twice what it was given last.
+pub(super) fn ahead(state: &State, readers: &[ReadOn], share: u64) -> Ahead {
+    let mut wanted = Ahead::default();
     for reader in readers {
-        let Some(log) = state.log(reader.partition) else { continue };
-        let (pace, leader_epoch) = (pace_at(log, reader.end), log.leader_epoch());
-        let from = wanted.len();
-        wanted.extend(of_one(log, reader, share).map(|extent| Wanted { extent, leader_epoch, pace }));
-        reader.ahead = wanted[from..].last().map_or(reader.ahead, |last| last.extent.end);
+        if let Some(log) = state.log(reader.partition) {
+            let (pace, leader_epoch) = (pace_at(log, reader.end), log.leader_epoch());
+            let extents = of_one(log, reader, share).into_iter();
+            wanted.extents.extend(extents.map(|extent| Wanted { extent, leader_epoch, pace }));
+        }
+        wanted.until.push(wanted.extents.len());
     }
     wanted
 }
 
 /// The extents to be loaded ahead of one reader.
-fn of_one(log: Log<'_>, reader: &ReadOn, share: u64) -> impl Iterator<Item = Extent> + use<> {
+fn of_one(log: Log<'_>, reader: &ReadOn, share: u64) -> Vec<Extent> {
     let &ReadOn { end, given, run, ahead, .. } = reader;
     let most = share.max(given * GIVEN_TIMES).min(AHEAD_MAX_BYTES);
     let enough = (run * RUN_TIMES).max(given * GIVEN_TIMES).min(most);
@@ -163,5 +174,5 @@ fn of_one(log: Log<'_>, reader: &ReadOn, share: u64) -> impl Iterator<Item = Ext
     if begun * 2 > bytes {
         missing.clear(); // later, together with others
     }
-    missing.into_iter()
+    missing
 }
