@@ -79,6 +79,20 @@ async fn a_log_of_many_times_the_cache_is_read_once_and_ahead_of_its_reader() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_busy_lane_kept_from_being_loaded_ahead_is_loaded_a_little_later() {
+    let bed = Bed::new().await;
+    written(&bed, 200, 20_000).await;
+    bed.world.stage.script().get_delay = GET;
+    let narrow = LaneOptions { requests: 4, bytes: 1 << 20 };
+    let lanes = bed.world.lanes(&LanesOptions { cold: narrow, ..LanesOptions::default() });
+    let parts = bed.cold_parts(ReaderOptions::default(), lanes);
+    let metrics = parts.metrics.clone();
+    // A read each time a quarter of a segment could have come: the lane is busy, and wide enough.
+    read_through(&Reader::new(parts), 5_000, GET / 8).await;
+    assert!(found(&metrics, "bucket") <= 10.0, "{} of 200", found(&metrics, "bucket"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn ten_consumers_make_no_more_gets_than_one() {
     let bed = Bed::new().await;
     written(&bed, 50, 2_000).await;
