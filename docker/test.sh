@@ -118,6 +118,13 @@ second() { pod run --rm -i "${limits[@]}" --network "$network" --add-host "kafka
 second -L | grep -q 'broker 1 at kafka:29092' || fail "what clients inside are told"
 [ "$(second -C -t greetings -o beginning -e -q)" = hello ] || fail "what the second container reads"
 
+step "an init container of the same image makes a topic"
+for _ in once again; do # as each `up` does
+  pod run --rm "${limits[@]}" --network "$network" --add-host "kafka:$address" --entrypoint kafka-topics.sh $image \
+    --bootstrap-server kafka:29092 --create --if-not-exists --topic by-init --partitions 2 --replication-factor 1 >/dev/null || fail "init container"
+done
+kcat -b localhost:19092 -L -t by-init | grep -q 'with 2 partitions' || fail "the topic of the init container"
+
 step "SIGTERM"
 began=$(date +%s%N)
 pod stop -t 20 "$name" >/dev/null
@@ -134,31 +141,33 @@ step "a mistake ends with one line that names the variable"
 said=$(pod run --rm "${limits[@]}" -e KAFKA_LISTENERS=SASL_SSL://:9093 $image 2>&1 | grep '^streamhouse: ') || true
 [ "$(echo "$said" | wc -l)" = 1 ] && [[ $said == *KAFKA_LISTENERS* ]] || fail "it said: $said"
 
-# shape <what> <advertised> <podman arguments...>: starts in that shape, tells that address, takes a record and gives it back.
+# shape <what> <advertised> <health check> <podman arguments...>: starts in that shape, is well by that check of its compose file, tells
+# that address, takes a record and gives it back.
 shape() {
   step "shape: $1"
-  local advertised=$2
-  shift 2
+  local advertised=$2 check=$3
+  shift 3
   pod rm -f -v "$name" >/dev/null
   pod run -d --name "$name" --hostname broker --network "$network" -p 127.0.0.1:19092:19092 --read-only "${limits[@]}" "$@" \
     $image >/dev/null
   healthy
+  pod exec "$name" sh -c "$check" >/dev/null || fail "by this check it is not well: $check"
   kcat -b localhost:19092 -L | grep -q "at $advertised" || fail "not told: $advertised"
   echo hello | kcat -b localhost:19092 -P -t shape
   [ "$(kcat -b localhost:19092 -C -t shape -o beginning -e -q)" = hello ] || fail "what was written is not read"
 }
 
-shape "cp-kafka, one KRaft node" localhost:19092 \
+shape "cp-kafka, one KRaft node" localhost:19092 "kafka-topics --bootstrap-server broker:29092 --list" \
   -e KAFKA_NODE_ID=1 -e KAFKA_PROCESS_ROLES=broker,controller -e CLUSTER_ID=MkU3OEVBNTcwNTJENDM2Qk \
   -e KAFKA_LISTENERS=PLAINTEXT://broker:29092,CONTROLLER://broker:29093,PLAINTEXT_HOST://0.0.0.0:19092 \
   -e KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://broker:29092,PLAINTEXT_HOST://localhost:19092 \
   -e KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT \
   -e KAFKA_CONTROLLER_LISTENER_NAMES=CONTROLLER -e KAFKA_LOG_DIRS=/tmp/kraft-combined-logs -v /tmp/kraft-combined-logs
-shape "cp-kafka with ZooKeeper" localhost:19092 \
+shape "cp-kafka with ZooKeeper" localhost:19092 "cub kafka-ready -b broker:29092 1 20" \
   -e KAFKA_BROKER_ID=1 -e KAFKA_ZOOKEEPER_CONNECT=zookeeper:2181 -e KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR=1 \
   -e KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=PLAINTEXT:PLAINTEXT,PLAINTEXT_INTERNAL:PLAINTEXT \
   -e KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://localhost:19092,PLAINTEXT_INTERNAL://broker:29092
-shape "Bitnami" localhost:19092 \
+shape "Bitnami" localhost:19092 "kafka-broker-api-versions.sh --bootstrap-server broker:9092" \
   -e KAFKA_CFG_NODE_ID=0 -e KAFKA_CFG_PROCESS_ROLES=controller,broker -e ALLOW_PLAINTEXT_LISTENER=yes \
   -e KAFKA_CFG_LISTENERS=PLAINTEXT://:9092,CONTROLLER://:9093,EXTERNAL://:19092 \
   -e KAFKA_CFG_ADVERTISED_LISTENERS=PLAINTEXT://broker:9092,EXTERNAL://localhost:19092 \
@@ -166,6 +175,6 @@ shape "Bitnami" localhost:19092 \
   -e KAFKA_CFG_CONTROLLER_LISTENER_NAMES=CONTROLLER -v /bitnami/kafka
 printf 'node.id=5\nlisteners=PLAINTEXT://:19092\nadvertised.listeners=PLAINTEXT://localhost:19092\n' >"$work/server.properties"
 chmod 644 "$work/server.properties"
-shape "a mounted server.properties" "localhost:19092" -v "$work/server.properties:/mnt/shared/config/server.properties:ro"
+shape "a mounted server.properties" localhost:19092 "nc -z localhost 19092" -v "$work/server.properties:/mnt/shared/config/server.properties:ro"
 kcat -b localhost:19092 -L | grep -q 'broker 5 at' || fail "the node id of the file"
 echo 'test result: ok. 1 passed; 0 failed'
