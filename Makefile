@@ -13,9 +13,10 @@ bench: ## prints the numbers the README quotes, and how they were measured
 compare: ## beside Apache Kafka and Nisshi: the same clients, the same work, in turn
 	bash compat-tests/compare/compare.sh
 
-soak: ## an hour of writing with retention and merges: memory, objects and index must stay flat
+soak: ## an hour of writing with retention and merges: memory, objects and index must stay flat; half an hour of faults in a cluster
 	cargo build --workspace --bins --features gateway/failpoints
 	STREAMHOUSE_SOAK_SECONDS=3600 cargo test --workspace --features gateway/failpoints --test soak -- --nocapture
+	STREAMHOUSE_CHAOS_SECONDS=1800 cargo test --workspace --features gateway/failpoints --test chaos -- --nocapture
 
 fmt:
 	cargo fmt --all

@@ -1,5 +1,6 @@
 //! The proof of StreamHouse: servers, harnesses and clients that the tests in `tests/` share.
 
+pub mod chaos;
 pub mod client;
 pub mod following;
 pub mod foreign_s3;
