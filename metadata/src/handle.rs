@@ -28,7 +28,7 @@ use crate::options::MetadataOptions;
 use crate::pipeline::Pipeline;
 use crate::replica::Replica;
 use crate::silence;
-use crate::snapshot::{Loaded, SnapshotStore, Snapshotter, load};
+use crate::snapshot::{Loaded, Newest, SnapshotStore, Snapshotter, load};
 use crate::state::State;
 use crate::watch::Watch;
 
@@ -147,8 +147,15 @@ impl Metadata {
         let Loaded { state, base, growth } = loaded;
         let begins_again = options.session_timeout().is_some();
         let lives = Lives::new(session, introduction.clone(), begins_again, *allot_node);
-        let replica =
-            Arc::new(Replica::new(Arc::clone(journal), lives, state, growth, options.clone(), metrics.clone()));
+        let replica = Arc::new(Replica::new(
+            Arc::clone(journal),
+            Arc::new(Newest(Arc::clone(snapshots))),
+            lives,
+            state,
+            growth,
+            options.clone(),
+            metrics.clone(),
+        ));
         let (queue, queued) = mpsc::channel(JOURNAL_QUEUE_COMMANDS);
         let leave = watch::Sender::new(false);
         let appender = AppenderParts {

@@ -4,10 +4,12 @@
 //! else is read from the journal. Tickets are resolved and watchers woken after the state's lock is released.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::agreement::{Agreement, Verdict};
@@ -31,6 +33,13 @@ const OWN_APPEND_GRACE: Duration = Duration::from_millis(2);
 /// The same where a read costs requests to a bucket.
 const OWN_PUT_GRACE: Duration = Duration::from_millis(50);
 
+/// A way past entries that the journal no longer has.
+#[async_trait]
+pub(crate) trait Shortcut: Debug + Send + Sync {
+    /// The state of the newest snapshot; `None` without one.
+    async fn newest(&self) -> Result<Option<State>, ReadError>;
+}
+
 /// Where a ticket hears what its command came to.
 pub(crate) type Answer = oneshot::Sender<Result<Outcome, SubmitError>>;
 
@@ -41,6 +50,7 @@ pub(crate) struct Replica {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) growth: Growth,
     pub(crate) journal: Arc<dyn Journal>,
+    shortcut: Arc<dyn Shortcut>,
     pub(crate) agreement: Arc<Agreement>,
     state: RwLock<State>,
     /// Held by whoever applies; entries are applied one after the other.
@@ -94,6 +104,7 @@ impl Growth {
 impl Replica {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
+        shortcut: Arc<dyn Shortcut>,
         lives: Lives,
         state: State,
         growth: Growth,
@@ -106,6 +117,7 @@ impl Replica {
             watchers: Arc::default(),
             growth,
             journal,
+            shortcut,
             agreement: Arc::default(),
             applied: watch::Sender::new(state.applied()),
             sessions_moved: watch::Sender::new(state.applied()),
@@ -259,7 +271,15 @@ impl Replica {
 
     async fn catch_up(&self, to: Lsn) -> Result<(), ReadError> {
         while self.applied() < to {
-            let entries = self.in_time(self.journal.read(self.applied(), READ_ENTRIES)).await?;
+            let entries = match self.in_time(self.journal.read(self.applied(), READ_ENTRIES)).await {
+                Err(trimmed @ ReadError::Trimmed { first, .. }) => {
+                    // Others went on, and the journal with them, while this one was paused or cut off.
+                    let state = self.shortcut.newest().await?.filter(|state| state.applied().0 + 1 >= first.0);
+                    self.leap(state.filter(|state| state.applied() > self.applied()).ok_or(trimmed)?);
+                    continue;
+                }
+                read => read?,
+            };
             if entries.is_empty() {
                 return Err(ReadError::Unavailable(format!("entry {to} was announced and is not there").into()));
             }
@@ -269,6 +289,32 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    /// Goes on from a snapshot. The caller holds the turn.
+    fn leap(&self, state: State) {
+        let (from, to, speaker) = (self.applied(), state.applied(), self.lives.speaker());
+        let standing = state.sessions().standing(speaker);
+        let last_of_live = state.sessions().get(speaker).map(|session| session.last_sequence);
+        let over = state.sessions().expired().find(|session| session.id == speaker);
+        let last = last_of_live.or_else(|| over.map(|session| session.last_sequence)).unwrap_or(0);
+        *self.state.write().expect("apply does not panic; a torn state must not be used") = state;
+        self.applied.send_replace(to);
+        self.metrics.state_lsn.set(to.0);
+        tracing::warn!(%from, %to, "the journal no longer has the entries between: went on from a snapshot");
+        self.own_applied.fetch_max(last, Ordering::AcqRel);
+        let later = self.waiting().split_off(&(last + 1));
+        let passed = std::mem::replace(&mut *self.waiting(), later);
+        for answer in passed.into_values().flatten() {
+            // It took its course in what was leapt over.
+            let _ = answer.send(Err(SubmitError::Unknown("the journal was trimmed before it was read".into())));
+        }
+        self.watchers.wake_all();
+        self.sessions_moved.send_replace(to);
+        // A session that opens may still do so.
+        if standing != Standing::Live && self.lives.session() == speaker && !self.lives.is_over() {
+            self.end_life(false);
+        }
     }
 
     /// Applies the next entry. The caller holds the turn.

@@ -23,7 +23,8 @@ use crate::journal::Journal;
 use crate::metrics::JournalMetrics;
 use crate::model::ids::Lsn;
 use crate::options::MetadataOptions;
-use crate::replica::{Growth, READ_ENTRIES, Replica, check_next};
+use crate::rendezvous;
+use crate::replica::{Growth, READ_ENTRIES, Replica, Shortcut, check_next};
 use crate::size::entry_bytes;
 use crate::state::State;
 
@@ -46,6 +47,21 @@ pub trait SnapshotStore: Debug + Send + Sync {
     /// [`MetadataOptions::restore_window_ms`]). Tells the oldest that is kept, at most `lsn`: from there on entries of the
     /// journal may be of use.
     async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError>;
+}
+
+/// The newest snapshot, for those who fell behind a trim.
+#[derive(Debug)]
+pub(crate) struct Newest(pub(crate) Arc<dyn SnapshotStore>);
+
+#[async_trait]
+impl Shortcut for Newest {
+    async fn newest(&self) -> Result<Option<State>, ReadError> {
+        let unavailable = |error: SnapshotStoreError| ReadError::Unavailable(error.to_string().into());
+        let Some((lsn, bytes)) = self.0.newest(None).await.map_err(unavailable)? else { return Ok(None) };
+        let state =
+            State::decode(&bytes).map_err(|error| ReadError::Corrupt(format!("snapshot {lsn}: {error}").into()));
+        state.map(Some)
+    }
 }
 
 /// The state at the journal's end.
@@ -170,6 +186,11 @@ impl Snapshotter {
         if !self.replica.growth.is_due(&self.options) {
             return Ok(());
         }
+        if !self.is_ours() {
+            // It falls to another gateway, which has seen as many entries.
+            self.replica.growth.settle(self.replica.growth.measure());
+            return Ok(());
+        }
         let replica = Arc::clone(&self.replica);
         let encoding = tokio::task::spawn_blocking(move || {
             let (state, growth) = replica.read(|state| (state.clone(), replica.growth.measure()));
@@ -191,6 +212,18 @@ impl Snapshotter {
             self.journal.trim(Lsn(kept.0 + 1)).await?;
         }
         Ok(())
+    }
+}
+
+impl Snapshotter {
+    /// Of several gateways one takes the snapshots.
+    fn is_ours(&self) -> bool {
+        if self.options.session_timeout().is_none() {
+            return true;
+        }
+        let own = self.replica.lives.session();
+        let owner = |state: &State| rendezvous::owner(state.sessions(), "snapshot").map(|owner| owner.id);
+        self.replica.read(owner).is_none_or(|owner| owner == own)
     }
 }
 

@@ -72,6 +72,11 @@ impl Watchers {
         }
     }
 
+    /// Tells everyone: any log may have moved.
+    pub(crate) fn wake_all(&self) {
+        self.registered().by_partition.values().for_each(|signal| signal.notify_one());
+    }
+
     fn registered(&self) -> MutexGuard<'_, Registered> {
         self.0.lock().expect("nothing panics while it holds the watchers")
     }

@@ -224,6 +224,8 @@ pub struct World {
     pub journal: Arc<MemoryJournal>,
     /// Whether it does.
     pub is_in_bucket: bool,
+    /// Whether its gateways watch each other, and begin another session when one is over.
+    pub is_shared: bool,
     /// Snapshots, of all gateways one after the other, where the journal lies in the bucket.
     pub snapshots: Arc<MemorySnapshots>,
     /// Second requests beside slow uploads into it, if there are to be any.
@@ -351,7 +353,14 @@ impl World {
     pub async fn metadata_parts(&self, node: i32) -> MetadataParts {
         if !self.is_in_bucket {
             let snapshots = Arc::new(MemorySnapshots::default());
-            return MetadataParts::for_tests(node, Arc::clone(&self.journal) as _, snapshots);
+            let mut parts = MetadataParts::for_tests(node, Arc::clone(&self.journal) as _, snapshots);
+            if self.is_shared {
+                parts.options.session_timeout_ms = Some(60_000);
+                // Late enough for a fence to come before it.
+                (parts.options.retry_initial_ms, parts.options.retry_max_ms) = (1_000, 1_000);
+                parts.options = parts.options.shared();
+            }
+            return parts;
         }
         let retried = Retry::new(Arc::clone(&self.stage) as _, RetryOptions::default());
         let mut entries = BlobEntries::new(Arc::new(retried));

@@ -1,7 +1,7 @@
 //! The writer's three tasks, one for each order that has to hold: cutting, committing, answering.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use metadata::class::{Classify, ErrorClass};
@@ -11,7 +11,7 @@ use metadata::failpoint::crash_here;
 use metadata::handle::Ticket;
 use metadata::model::extent::{Extent, ObjectId};
 use metadata::model::ids::TopicPartition;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -113,14 +113,29 @@ struct Committing {
     durable_at: Instant,
 }
 
+/// What the last two tasks know together.
+#[derive(Debug)]
+struct Line {
+    gaps: Mutex<Gaps>,
+    /// Segments that were answered, of those that were handed on to be.
+    answered: watch::Sender<u64>,
+}
+
+impl Line {
+    fn gaps(&self) -> MutexGuard<'_, Gaps> {
+        self.gaps.lock().expect("nothing panics while it holds the gaps")
+    }
+}
+
 /// Spawns the three tasks; each ends when the one before it has.
 pub(super) fn start(desk: &Arc<Desk>) {
     let room = desk.parts.options.uploads_max.max(1);
     let (cut, to_commit) = mpsc::channel(room);
     let (committed, to_answer) = mpsc::channel(room);
     desk.tasks.spawn(cut_segments(Arc::clone(desk), cut, Desk::begin_upload));
-    desk.tasks.spawn(commit_segments(Arc::clone(desk), to_commit, committed));
-    desk.tasks.spawn(answer_requests(Arc::clone(desk), to_answer));
+    let line = Arc::new(Line { gaps: Mutex::default(), answered: watch::Sender::new(0) });
+    desk.tasks.spawn(commit_segments(Arc::clone(desk), Arc::clone(&line), to_commit, committed));
+    desk.tasks.spawn(answer_requests(Arc::clone(desk), line, to_answer));
 }
 
 enum Step {
@@ -272,8 +287,16 @@ impl Desk {
 }
 
 /// Commits segments in the order of their cuts, whatever the order in which their uploads end.
-async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, committed: mpsc::Sender<Committing>) {
-    let mut gaps = Gaps::default();
+///
+/// A segment of a session that is over is never committed. The first one of the next session waits until all before it are
+/// settled, so that what they lost is known, and no later batch of a producer overtakes it.
+async fn commit_segments(
+    desk: Arc<Desk>,
+    line: Arc<Line>,
+    mut cut: mpsc::Receiver<UnderWay>,
+    committed: mpsc::Sender<Committing>,
+) {
+    let (mut session, mut handed_on) = (desk.parts.metadata.session(), 0);
     while let Some(UnderWay { flight, object, requests, upload, commit_by }) = cut.recv().await {
         let uploaded = upload.await.unwrap_or_else(|ended| {
             Err(NotStored { error: BlobError::Unknown(format!("the upload ended: {ended}")), partitions: Vec::new() })
@@ -283,7 +306,7 @@ async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, com
             Err(NotStored { error, partitions }) => {
                 // Nothing was committed and nothing will be, whatever became of the object.
                 tracing::warn!(%object, %error, requests = requests.len(), "a segment was not stored");
-                gaps.note(&partitions, Instant::now());
+                line.gaps().note(&partitions, Instant::now());
                 desk.leave_behind(object);
                 desk.fail(flight, requests, &WriteError::Storage(error));
                 continue;
@@ -292,12 +315,20 @@ async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, com
         // Before the commit can be applied: whoever it wakes shall find the batches.
         desk.parts.tail.stage(staged);
         let partitions = commit.partitions.clone();
-        let held = gaps.hold_back(&mut commit, Instant::now());
-        let queued = timeout_at(commit_by, desk.parts.metadata.enqueue(Command::CommitSegment(commit))).await;
+        if object.session != session {
+            let _ = line.answered.subscribe().wait_for(|answered| *answered == handed_on).await; // we hold the sender
+            session = object.session;
+        }
+        let held = line.gaps().hold_back(&mut commit, Instant::now());
+        let queued = match desk.parts.metadata.session() == object.session {
+            true => timeout_at(commit_by, desk.parts.metadata.enqueue(Command::CommitSegment(commit))).await,
+            false => Ok(Err(SubmitError::Fenced(object.session))),
+        };
         let queued =
             queued.unwrap_or_else(|_| Err(SubmitError::Unavailable("no place in the journal's queue in time".into())));
         match queued {
             Ok(ticket) => {
+                handed_on += 1;
                 let next = Committing { flight, object, partitions, held, requests, ticket, commit_by, durable_at: at };
                 if committed.send(next).await.is_err() {
                     return;
@@ -305,7 +336,7 @@ async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, com
             }
             Err(error) => {
                 tracing::warn!(%object, %error, requests = requests.len(), "a segment was not committed");
-                gaps.note(&partitions, Instant::now());
+                line.gaps().note(&partitions, Instant::now());
                 desk.parts.tail.forget(object);
                 desk.leave_behind(object);
                 desk.fail(flight, requests, &error.into());
@@ -315,7 +346,7 @@ async fn commit_segments(desk: Arc<Desk>, mut cut: mpsc::Receiver<UnderWay>, com
 }
 
 /// Answers requests in the order of the commits.
-async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committing>) {
+async fn answer_requests(desk: Arc<Desk>, line: Arc<Line>, mut committed: mpsc::Receiver<Committing>) {
     while let Some(committing) = committed.recv().await {
         let Committing { flight, object, partitions, held, requests, ticket, commit_by, durable_at } = committing;
         let outcome = timeout_at(commit_by, ticket).await.unwrap_or_else(|_| {
@@ -340,12 +371,14 @@ async fn answer_requests(desk: Arc<Desk>, mut committed: mpsc::Receiver<Committi
             Err(error) => {
                 tracing::warn!(%object, %error, requests = requests.len(), "a segment was not committed");
                 if error.class() != ErrorClass::Unknown {
+                    line.gaps().note(&partitions, Instant::now());
                     desk.parts.tail.forget(object);
                     desk.leave_behind(object);
                 }
                 desk.fail(flight, requests, &error);
             }
         }
+        line.answered.send_modify(|answered| *answered += 1);
     }
 }
 

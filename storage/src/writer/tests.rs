@@ -254,6 +254,47 @@ async fn l6_a_fenced_gateway_commits_nothing() {
     assert_eq!(new.append(partition(1, 0), 1, 2).await, 0, "nothing was before it");
 }
 
+/// Expires the session of a gateway, as `by` would that had heard nothing of it.
+async fn expire(by: &Bed, of: &Bed) {
+    by.metadata.barrier().await.unwrap();
+    let session = of.metadata.session();
+    let last_seen = by.metadata.read(|state| state.sessions().get(session).unwrap().last_lsn);
+    let expire = metadata::command::Command::ExpireSession { session, last_seen };
+    assert_eq!(by.metadata.submit(expire).await, Ok(metadata::command::Outcome::Done));
+}
+
+/// A session that ends takes batches along, and the next one begins: no later batch of a producer goes before them, though the
+/// state does not know the producer yet and would take any sequence.
+#[tokio::test(start_paused = true)]
+async fn l8_nothing_overtakes_what_was_lost_with_a_session() {
+    for is_under_way in [false, true] {
+        let world = World { is_shared: true, ..World::default() };
+        let (bed, other) = (world.gateway(1, options()).await, world.gateway(2, options()).await);
+        other.topic(1, 1).await;
+        bed.metadata.barrier().await.unwrap();
+        let old = bed.metadata.session();
+        match is_under_way {
+            // The commit is on its way, and comes into order behind the fence.
+            true => world.journal.script([AppendFault::RequestLost]),
+            false => world.stage.script().puts.push_back(PutFault::Slow(ms(500))),
+        }
+        let first = bed.submit(vec![(partition(1, 0), stamped(0))]);
+        tokio::time::sleep(ms(100)).await;
+        expire(&other, &bed).await;
+        while bed.metadata.session() == old {
+            tokio::time::sleep(ms(10)).await;
+        }
+        let second = bed.submit(vec![(partition(1, 0), stamped(1))]);
+        assert_eq!(first.await, Err(WriteError::Fenced));
+        let told = second.await.unwrap();
+        assert_eq!(told, [BatchOutcome::Refused(Refusal::OutOfOrderSequence)], "{is_under_way}");
+        for sequence in 0..2 {
+            let again = bed.submit(vec![(partition(1, 0), stamped(sequence))]).await;
+            assert_eq!(base_of(again), i64::from(sequence));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn shutdown_stores_and_answers_everything_and_then_refuses() {
     let bed = Bed::new().await;

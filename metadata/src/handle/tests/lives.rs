@@ -1,13 +1,17 @@
 //! Several gateways on one journal: who is silent is expired, who was expired comes back by itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+
 use super::*;
-use crate::command::Entry;
+use crate::error::{AppendError, ReadError};
 use crate::model::ids::{NodeId, SessionId};
 
 /// Of a gateway that shares its journal.
 async fn sharing(node: i32, journal: &Arc<MemoryJournal>, change: impl FnOnce(&mut MetadataParts)) -> Metadata {
     let mut parts = MetadataParts::for_tests(node, Arc::clone(journal) as _, Arc::new(MemorySnapshots::default()));
-    parts.options.session_timeout_ms = Some(500);
+    parts.options.session_timeout_ms = Some(1_000);
     parts.options = parts.options.shared();
     change(&mut parts);
     Metadata::start(parts).await.expect("it starts")
@@ -52,7 +56,7 @@ async fn a_silent_gateway_is_expired_and_a_living_one_is_not() {
     let began = tokio::time::Instant::now();
     until(async || standing(silent.session(), &living) == Standing::Expired).await;
     assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
     for one in [&living, &watching] {
         assert_eq!(standing(one.session(), &living), Standing::Live, "it renews when idle");
     }
@@ -66,9 +70,9 @@ async fn a_journal_that_was_away_kills_nobody() {
     let gateways = [sharing(1, &journal, |_| {}).await, sharing(2, &journal, |_| {}).await];
     let sessions = gateways.each_ref().map(Metadata::session);
     journal.set_away(true);
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     journal.set_away(false);
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
     assert_eq!(gateways.each_ref().map(Metadata::session), sessions);
     for session in sessions {
         assert_eq!(standing(session, &gateways[0]), Standing::Live);
@@ -79,13 +83,16 @@ async fn a_journal_that_was_away_kills_nobody() {
 #[tokio::test]
 async fn l6_a_fenced_gateway_comes_back_and_nothing_of_its_old_life_counts() {
     let journal = Arc::new(MemoryJournal::default());
-    let (paused, other) = (sharing(1, &journal, |_| {}).await, sharing(2, &journal, |_| {}).await);
+    // It repeats an append late enough for the fence to come before it.
+    let late = |parts: &mut MetadataParts| (parts.options.retry_initial_ms, parts.options.retry_max_ms) = (600, 600);
+    let (paused, other) = (sharing(1, &journal, late).await, sharing(2, &journal, |_| {}).await);
     let id = topic(&paused, 1).await;
     let old = paused.session();
     let object = commit(&paused, id, 0, 0);
-    // The first entry is on its way, everything else waits behind it.
-    journal.script([AppendFault::Late]);
+    journal.script([AppendFault::RequestLost]);
+    let appends = journal.appends();
     let late = paused.enqueue(object.clone()).await.unwrap();
+    until(async || journal.appends() > appends).await;
     expire(&other, old).await;
     let error = soon(late).await;
     assert_eq!(error, Err(SubmitError::Fenced(old)));
@@ -153,4 +160,91 @@ async fn node_ids_are_allotted() {
     let owner = sharing(1, &journal, |_| {}).await;
     until(async || first.session() != old).await;
     assert_eq!([&owner, &first].map(node_of), [NodeId(1), NodeId(4)]);
+}
+
+/// A way to the journal that can be cut for one gateway.
+#[derive(Debug)]
+struct Wire {
+    journal: Arc<MemoryJournal>,
+    is_cut: AtomicBool,
+}
+
+impl Wire {
+    fn check(&self) -> Result<(), ReadError> {
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => Err(ReadError::Unavailable("the wire is cut".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for Wire {
+    async fn append(&self, entry: &Entry) -> Result<Lsn, AppendError> {
+        self.check().map_err(|error| AppendError::KnownNotWritten(error.to_string().into()))?;
+        self.journal.append(entry).await
+    }
+
+    async fn read(&self, after: Lsn, limit: usize) -> Result<Vec<(Lsn, Entry)>, ReadError> {
+        self.check()?;
+        self.journal.read(after, limit).await
+    }
+
+    async fn head(&self) -> Result<Lsn, ReadError> {
+        self.check()?;
+        self.journal.head().await
+    }
+
+    fn tail(&self) -> tokio::sync::watch::Receiver<Lsn> {
+        self.journal.tail()
+    }
+
+    async fn trim(&self, before: Lsn) -> Result<(), ReadError> {
+        self.journal.trim(before).await
+    }
+
+    async fn first(&self) -> Result<Lsn, ReadError> {
+        self.journal.first().await
+    }
+}
+
+/// Who was cut off for so long that the journal was trimmed meanwhile goes on from a snapshot, and hears no lie.
+#[tokio::test]
+async fn who_falls_behind_a_trim_goes_on_from_a_snapshot() {
+    let (journal, snapshots) = (Arc::new(MemoryJournal::default()), Arc::new(MemorySnapshots::default()));
+    let wire = Arc::new(Wire { journal: Arc::clone(&journal), is_cut: AtomicBool::new(false) });
+    let parts = |node, journal: Arc<dyn Journal>, timeout_ms| {
+        let mut parts = MetadataParts::for_tests(node, journal, Arc::clone(&snapshots) as _);
+        parts.options.session_timeout_ms = Some(timeout_ms);
+        parts.options.snapshot_entries = 20;
+        parts.options = parts.options.shared();
+        parts
+    };
+    let cut = Metadata::start(parts(1, Arc::clone(&wire) as _, 60_000)).await.unwrap();
+    let other = Metadata::start(parts(2, Arc::clone(&journal) as _, 600)).await.unwrap();
+    let id = topic(&cut, 1).await;
+    let old = cut.session();
+    let mut watch = cut.watch([TopicPartition { topic: id, partition: 0 }].into_iter());
+    wire.is_cut.store(true, Ordering::SeqCst);
+    let lost = cut.enqueue(commit(&cut, id, 0, 0)).await.unwrap();
+    until(async || standing(old, &other) == Standing::Expired).await;
+    // Alone, it takes the snapshots.
+    for counter in 0..100 {
+        let told = other.submit(commit(&other, id, 0, counter)).await;
+        assert!(matches!(told, Ok(Outcome::Segment(_))), "{told:?}");
+    }
+    until(async || journal.first().await.unwrap() > Lsn(20)).await;
+    wire.is_cut.store(false, Ordering::SeqCst);
+    assert_eq!(soon(lost).await, Err(SubmitError::Fenced(old)));
+    soon(watch.changed()).await;
+    until(async || cut.submit(commit(&cut, id, 0, 1)).await.is_ok_and(|told| matches!(told, Outcome::Segment(_))))
+        .await;
+    other.barrier().await.unwrap();
+    cut.barrier().await.unwrap();
+    let seen = [&cut, &other].map(|one| one.read(|state| (state.applied(), state.hash())));
+    if seen[0].0 == seen[1].0 {
+        assert_eq!(seen[0], seen[1], "D1");
+    }
+    let end = cut.read(|state| state.log(TopicPartition { topic: id, partition: 0 }).unwrap().high_watermark().get());
+    assert_eq!(end, 1_010);
 }
