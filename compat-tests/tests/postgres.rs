@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use compat_tests::harness::{Gateway, Setup};
 use compat_tests::postgres::Postgres;
-use compat_tests::requests::{create_topic, produce_one, read_all};
+use compat_tests::requests::{PRODUCE_VERSION, create_topic, fetch_one, produce, produce_one, produced, read_all};
+use kafka_protocol::error::ResponseError;
 use metadata::clock::{Clock, SystemClock};
 use metadata::journal::postgres::PostgresJournal;
 use metadata::journal::{Journal, contract};
@@ -111,4 +112,85 @@ async fn three_gateways_are_one_cluster() {
     for mut gateway in gateways {
         assert_eq!(gateway.terminate().await.unwrap(), Some(0), "{}", gateway.stderr());
     }
+}
+
+async fn two_that_watch_each_other(cluster: &Cluster) -> (Gateway, Gateway) {
+    let setup = || cluster.setup().set("metadata.session-timeout-ms", "2000");
+    let (first, second) = (setup().start().await.unwrap(), setup().start().await.unwrap());
+    let mut client = first.client().await.unwrap();
+    assert_eq!(create_topic(&mut client, "t", 1, &[]).await.unwrap(), 0);
+    (first, second)
+}
+
+/// L6: what a paused gateway had taken in before its session ended is not there afterwards, unless it was acknowledged; it
+/// comes back by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l6_a_gateway_that_was_paused_too_long_comes_back() {
+    let cluster = Cluster::new();
+    let (paused, other) = two_that_watch_each_other(&cluster).await;
+    produce_until_taken(&paused, "before").await;
+    let mut held = paused.client().await.unwrap();
+    paused.signal("STOP").unwrap();
+    let asking = tokio::spawn(async move { produce_one(&mut held, "t", 0, batch("held")).await });
+    produce_until_taken(&other, "meanwhile").await;
+    sleep(Duration::from_secs(5)).await;
+    assert!(other.stderr().contains("silent"), "{}", other.stderr());
+    paused.signal("CONT").unwrap();
+    let told = asking.await.unwrap();
+    produce_until_taken(&paused, "after").await;
+    assert!(paused.stderr().contains("took it for dead"), "{}", paused.stderr());
+    let all = all_of(&paused).await;
+    assert_eq!(all, all_of(&other).await);
+    let count = |value: &str| all.iter().filter(|at| *at == value).count();
+    assert_eq!([count("before"), count("meanwhile"), count("after")], [1, 1, 1], "{all:?}");
+    match told {
+        Ok(answer) if answer.error_code == 0 => assert_eq!(count("held"), 1),
+        Ok(_) => assert_eq!(count("held"), 0, "{all:?}"),
+        Err(_) => assert!(count("held") <= 1),
+    }
+}
+
+/// L9: while PostgreSQL is away what is known is served, and nothing is taken; all goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l9_records_are_served_while_postgresql_is_away() {
+    let mut cluster = Cluster::new();
+    let (first, second) = two_that_watch_each_other(&cluster).await;
+    for gateway in [&first, &second] {
+        produce_until_taken(gateway, "known").await;
+    }
+    assert_eq!(all_of(&first).await, all_of(&second).await);
+    cluster.server.stop().unwrap();
+    for gateway in [&first, &second] {
+        let mut client = gateway.client().await.unwrap();
+        let part = fetch_one(&mut client, "t", 0, 0).await.unwrap();
+        assert_eq!((part.error_code, part.high_watermark), (0, 2));
+        let began = Instant::now();
+        let request = produce("t", -1, 3_000, vec![(0, Some(batch("lost")))]);
+        let answer = client.ask(PRODUCE_VERSION, &request).await.unwrap();
+        let code = produced(&answer).next().unwrap().error_code;
+        assert!(ResponseError::try_from_code(code).is_some_and(|error| error.is_retriable()), "code {code}");
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    }
+    cluster.server.start_again(&[]).unwrap();
+    for gateway in [&first, &second] {
+        produce_until_taken(gateway, "again").await;
+    }
+    let all = all_of(&first).await;
+    assert_eq!(all, all_of(&second).await);
+    assert_eq!(all.iter().filter(|value| *value == "again").count(), 2, "{all:?}");
+    assert!(all.iter().filter(|value| *value == "lost").count() <= 2, "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_gateways_with_one_node_id_the_newer_goes_on() {
+    let cluster = Cluster::new();
+    let mut older = cluster.setup().args(["--node-id", "7"]).start().await.unwrap();
+    let newer = cluster.setup().args(["--node-id", "7"]).start().await.unwrap();
+    assert_eq!(older.ended(SOON).await.unwrap(), Some(3), "{}", older.stderr());
+    assert!(older.stderr().contains("node id 7"), "{}", older.stderr());
+    assert_eq!(create_topic(&mut newer.client().await.unwrap(), "t", 1, &[]).await.unwrap(), 0);
+    let wrong = cluster.server.url().replacen("a-secret-of-the-tests-only", "a-secret", 1);
+    let ended = Setup::new().unwrap().args(["--journal", &wrong]).run().await.unwrap();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("password") && !ended.stderr.contains("a-secret"), "{}", ended.stderr);
 }

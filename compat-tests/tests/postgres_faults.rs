@@ -1,0 +1,260 @@
+//! What a PostgreSQL server, and the way to it, may do to a journal.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use compat_tests::postgres::Postgres;
+use metadata::error::{AppendError, ReadError};
+use metadata::journal::Journal;
+use metadata::journal::contract::entry;
+use metadata::journal::postgres::{OpenError, PostgresJournal};
+use metadata::model::ids::Lsn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(20);
+
+async fn open(url: &str) -> PostgresJournal {
+    PostgresJournal::open(url.parse().unwrap()).await.unwrap()
+}
+
+async fn refused(url: &str, words: &[&str]) {
+    let error = PostgresJournal::open(url.parse().unwrap()).await.expect_err("refused");
+    let text = error.to_string();
+    let missing: Vec<_> = words.iter().filter(|word| !text.contains(**word)).collect();
+    assert!(missing.is_empty() && !text.contains('\n') && !text.contains("secret"), "{missing:?} in: {text}");
+}
+
+/// Appends the entry until it is there, as the appender does.
+async fn append_until_written(journal: &PostgresJournal, sequence: u64) -> Lsn {
+    let until = Instant::now() + SOON;
+    loop {
+        match journal.append(&entry(sequence)).await {
+            Ok(lsn) => return lsn,
+            Err(AppendError::KnownNotWritten(_) | AppendError::Unknown(_)) if Instant::now() < until => {}
+            Err(error) => panic!("{error}"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A way to the server that can misbehave.
+struct Proxy {
+    address: SocketAddr,
+    manner: Arc<AtomicU8>,
+}
+
+/// Everything passes.
+const OPEN: u8 = 0;
+/// The answer to the next append is lost, with its connection.
+const LOSE_ANSWER: u8 = 1;
+/// Who wants to listen is cut off.
+const DEAF: u8 = 2;
+
+impl Proxy {
+    async fn start(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, manner) = (listener.local_addr().unwrap(), Arc::new(AtomicU8::new(OPEN)));
+        let shared = Arc::clone(&manner);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, to, Arc::clone(&shared)));
+            }
+        });
+        Self { address, manner }
+    }
+}
+
+async fn pass(mut client: TcpStream, to: SocketAddr, manner: Arc<AtomicU8>) {
+    let Ok(mut server) = TcpStream::connect(to).await else { return };
+    let (mut question, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut appends = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut question) => {
+                let Ok(length @ 1..) = read else { return };
+                let says = |word: &[u8]| question[..length].windows(word.len()).any(|at| at == word);
+                appends = says(b".append(");
+                if manner.load(Ordering::SeqCst) == DEAF && says(b"LISTEN") {
+                    return;
+                }
+                if server.write_all(&question[..length]).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut answer) => {
+                let Ok(length @ 1..) = read else { return };
+                if appends && manner.compare_exchange(LOSE_ANSWER, OPEN, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                    return; // the commit is done, and nobody hears of it
+                }
+                if client.write_all(&answer[..length]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_keep_a_journal_is_refused_in_one_line() {
+    let mut server = Postgres::start().unwrap();
+    let url = server.url();
+    let journal = open(&url).await;
+    assert_eq!(journal.append(&entry(1)).await, Ok(Lsn(1)));
+    // P7: never the password.
+    let wrong = |from: &str, to: &str| url.replacen(from, to, 1);
+    refused(&wrong("a-secret-of-the-tests-only", "another-secret"), &["password", "streamhouse"]).await;
+    refused(&wrong("/streamhouse", "/elsewhere"), &["elsewhere", "does not exist"]).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    refused(&server.url_at(free), &["cannot reach", &free.to_string(), "refused"]).await;
+    refused(&format!("{url}?sslmode=require"), &["TLS"]).await;
+    for setting in ["synchronous_commit", "fsync"] {
+        let set = |value: &str| {
+            server.execute(&format!("ALTER SYSTEM SET {setting} = {value}")).unwrap();
+            server.execute("SELECT pg_reload_conf()").unwrap();
+        };
+        set("off");
+        sleep(Duration::from_millis(300)).await;
+        refused(&url, &[setting, "off"]).await;
+        let told = journal.append(&entry(2)).await;
+        assert!(matches!(&told, Err(AppendError::KnownNotWritten(why)) if why.contains("off")), "{setting}: {told:?}");
+        set("on");
+        sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(journal.append(&entry(2)).await, Ok(Lsn(2)));
+    server.execute("INSERT INTO streamhouse.migrations (number) VALUES (99)").unwrap();
+    refused(&url, &["format 99", "newer version"]).await;
+    server.stop().unwrap();
+    server.start_again(&["default_transaction_read_only=on"]).unwrap();
+    let error = PostgresJournal::open(url.parse().unwrap()).await.expect_err("read only");
+    assert!(matches!(error, OpenError::Unreachable { .. } | OpenError::Unfit { .. }), "{error}");
+}
+
+/// L9: appends and reads fail in bounded time while the server is away, and go on by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_crashed_and_came_back_has_everything() {
+    let mut server = Postgres::start().unwrap();
+    let (writer, reader) = (open(&server.url()).await, open(&server.url()).await);
+    for sequence in 1..=5 {
+        assert_eq!(writer.append(&entry(sequence)).await, Ok(Lsn(sequence)));
+    }
+    for round in 0..2 {
+        if round == 0 { server.crash() } else { server.stop() }.unwrap();
+        let began = Instant::now();
+        let told = writer.append(&entry(6)).await;
+        assert!(matches!(told, Err(AppendError::KnownNotWritten(_) | AppendError::Unknown(_))), "{told:?}");
+        assert!(matches!(reader.head().await, Err(ReadError::Unavailable(_))));
+        assert!(began.elapsed() < SOON);
+        server.start_again(&[]).unwrap();
+        let before = *reader.tail().borrow();
+        let lsn = append_until_written(&writer, 6 + round).await;
+        let mut tail = reader.tail();
+        timeout(SOON, tail.wait_for(|head| *head >= lsn)).await.unwrap().unwrap();
+        assert!(lsn > before, "{lsn} after {before}");
+    }
+    let head = reader.head().await.unwrap();
+    let entries = reader.read(Lsn(0), 100).await.unwrap();
+    assert_eq!(entries.last().unwrap().0, head);
+    assert!(entries.iter().zip(1..).all(|((lsn, _), expected)| lsn.0 == expected), "dense");
+}
+
+/// A failover to a replica that lagged behind: who acted on what is lost stops, and writes nothing into the other history.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_that_a_server_lost_are_noticed() {
+    let mut server = Postgres::start().unwrap();
+    let (ahead, other) = (open(&server.url()).await, open(&server.url()).await);
+    for sequence in 1..=5 {
+        ahead.append(&entry(sequence)).await.unwrap();
+    }
+    assert_eq!(other.read(Lsn(0), 100).await.unwrap().len(), 5);
+    server.stop().unwrap();
+    server.keep().unwrap();
+    server.start_again(&[]).unwrap();
+    for sequence in 6..=8 {
+        append_until_written(&ahead, sequence).await;
+    }
+    server.stop().unwrap();
+    server.go_back().unwrap();
+    server.start_again(&[]).unwrap();
+    let until = Instant::now() + SOON;
+    let is_lost = |told: &str| told.contains("lost commits");
+    loop {
+        match ahead.head().await {
+            Err(ReadError::Corrupt(why)) if is_lost(&why) => break,
+            told => assert!(matches!(told, Err(ReadError::Unavailable(_))) && Instant::now() < until, "{told:?}"),
+        }
+    }
+    let told = ahead.append(&entry(9)).await;
+    assert!(matches!(&told, Err(AppendError::Corrupt(why)) if is_lost(why)), "{told:?}");
+    // Who had not seen them goes on, past where they were.
+    let tail_of = |journal: &PostgresJournal| *journal.tail().borrow();
+    for sequence in 20..=26 {
+        let told = append_or_wait(&other, sequence).await;
+        assert!(told.is_some() || tail_of(&other) > Lsn(5), "the other has not seen them either");
+    }
+    let fresh = open(&server.url()).await;
+    let head = fresh.head().await.unwrap();
+    assert!(head >= Lsn(5), "{head}");
+    // Now the positions are there again, of other entries.
+    for sequence in 30..=36 {
+        fresh.append(&entry(sequence)).await.unwrap();
+    }
+    let told = ahead.append(&entry(9)).await;
+    assert!(matches!(&told, Err(AppendError::Corrupt(why)) if is_lost(why)), "{told:?}");
+    let told = ahead.read(Lsn(8), 10).await;
+    assert!(matches!(&told, Err(ReadError::Corrupt(why)) if is_lost(why)), "{told:?}");
+    let entries = fresh.read(Lsn(5), 100).await.unwrap();
+    assert!(entries.iter().all(|(_, entry)| entry.sequence != 9), "nothing of the one that is behind the times");
+}
+
+/// `None` if this one too has heard of a lost entry.
+async fn append_or_wait(journal: &PostgresJournal, sequence: u64) -> Option<Lsn> {
+    let until = Instant::now() + SOON;
+    loop {
+        match journal.append(&entry(sequence)).await {
+            Ok(lsn) => return Some(lsn),
+            Err(AppendError::Corrupt(_)) => return None,
+            Err(_) if Instant::now() < until => sleep(Duration::from_millis(50)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// L4, P6: an append whose answer is lost is unknown, never failed; appended again it takes a place of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_lost_leaves_the_outcome_unknown() {
+    let server = Postgres::start().unwrap();
+    let proxy = Proxy::start(server.address()).await;
+    let journal = open(&server.url_at(proxy.address)).await;
+    assert_eq!(journal.append(&entry(1)).await, Ok(Lsn(1)));
+    proxy.manner.store(LOSE_ANSWER, Ordering::SeqCst);
+    let told = journal.append(&entry(2)).await;
+    assert!(matches!(told, Err(AppendError::Unknown(_))), "{told:?}");
+    assert_eq!(proxy.manner.load(Ordering::SeqCst), OPEN, "the answer was lost");
+    assert_eq!(append_until_written(&journal, 2).await, Lsn(3));
+    let sequences: Vec<_> = journal.read(Lsn(0), 10).await.unwrap().iter().map(|(_, entry)| entry.sequence).collect();
+    assert_eq!(sequences, [1, 2, 2]);
+}
+
+/// Behind a pooler in transaction mode nobody hears NOTIFY: it is asked instead, and often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_notifications_are_lost_it_is_asked_often() {
+    let server = Postgres::start().unwrap();
+    let proxy = Proxy::start(server.address()).await;
+    proxy.manner.store(DEAF, Ordering::SeqCst);
+    let (writer, reader) = (open(&server.url()).await, open(&server.url_at(proxy.address)).await);
+    let mut tail = reader.tail();
+    let mut longest = Duration::ZERO;
+    for sequence in 1..=20 {
+        let lsn = writer.append(&entry(sequence)).await.unwrap();
+        let began = Instant::now();
+        timeout(SOON, tail.wait_for(|head| *head >= lsn)).await.unwrap().unwrap();
+        longest = longest.max(began.elapsed());
+    }
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
