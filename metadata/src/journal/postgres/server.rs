@@ -89,7 +89,7 @@ impl Server {
     /// Position of the last entry.
     pub(super) async fn head(&self) -> Result<Lsn, Failure> {
         // What is noted while we ask may be newer than the answer.
-        let (known, _) = self.history.newest();
+        let (known, known_mark) = self.history.newest();
         let rows = self.reads.query(&self.sql.head, &[]).await?;
         let row = rows.first().ok_or_else(no_head)?;
         if row.try_get::<_, bool>(2).unwrap_or(true) {
@@ -100,8 +100,10 @@ impl Server {
         if head < known {
             return Err(Failure::Lost(format!("the journal ends at {head}, but entry {known} was there").into()));
         }
-        if let Ok(Some(mark)) = row.try_get(1) {
-            self.note(head, mark)?;
+        // A newer head may be of another history: its mark counts once what leads there was read.
+        let mark = row.try_get::<_, Option<i64>>(1).unwrap_or_default();
+        if head == known && known > Lsn(0) && mark != Some(known_mark) {
+            return Err(Failure::Lost(format!("entry {known} is another one than was there").into()));
         }
         Ok(head)
     }
