@@ -131,6 +131,8 @@ async fn d1_a_gateway_whose_state_is_another_stops() {
     let misreading: Arc<dyn Journal> = Arc::new(Misread(Arc::clone(&journal)));
     let mut parts = MetadataParts::for_tests(2, misreading, Arc::new(MemorySnapshots::default()));
     parts.session.feature_level = FEATURE_LEVEL;
+    // Any of the three may be the one that marks where to compare.
+    parts.options.state_check_interval_ms = 20;
     let odd = Metadata::start(parts).await.unwrap();
     let all = [gateway_of(1, 1, &journal).await, odd, gateway_of(3, 1, &journal).await];
     all[0].submit(one_id()).await.unwrap();
