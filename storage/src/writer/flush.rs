@@ -319,6 +319,11 @@ async fn commit_segments(
             let _ = line.answered.subscribe().wait_for(|answered| *answered == handed_on).await; // we hold the sender
             session = object.session;
         }
+        if line.gaps().would_hold_back(&commit, Instant::now()) {
+            // Not known how far the others are: what waits goes on waiting, and its producer repeats it.
+            let _ = timeout_at(commit_by, desk.parts.metadata.barrier()).await;
+            desk.parts.metadata.read(|state| line.gaps().leave_to_state(&commit, state));
+        }
         let held = line.gaps().hold_back(&mut commit, Instant::now());
         let queued = match desk.parts.metadata.session() == object.session {
             true => timeout_at(commit_by, desk.parts.metadata.enqueue(Command::CommitSegment(commit))).await,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use metadata::command::{CommitSegment, PartitionCommit};
 use metadata::model::batch::BatchSummary;
 use metadata::model::ids::{ProducerId, TopicPartition};
+use metadata::state::State;
 use tokio::time::Instant;
 
 /// A producer has given up on a batch after this long (clients' `delivery.timeout.ms` is 2 min): whatever it sends then is a
@@ -68,6 +69,33 @@ impl Gaps {
         }
         self.lost.remove(&line);
         false
+    }
+
+    /// Whether a batch of this commit would be held back.
+    pub(super) fn would_hold_back(&self, commit: &CommitSegment, now: Instant) -> bool {
+        commit.partitions.iter().any(|part| {
+            let stamps = part.batches.iter().filter_map(|batch| batch.stamp);
+            stamps.into_iter().any(|stamp| {
+                let lost = self.lost.get(&(part.partition, stamp.id, stamp.epoch));
+                lost.is_some_and(|(lost, since)| {
+                    now.duration_since(*since) < HELD_MAX && (1..HALF).contains(&steps(*lost, stamp.base_sequence))
+                })
+            })
+        })
+    }
+
+    /// Forgets the gaps of those producers of a commit whom the state knows by now: apply itself refuses what is out of order of
+    /// them. Where several gateways write, what was lost here may have come again through another one.
+    pub(super) fn leave_to_state(&mut self, commit: &CommitSegment, state: &State) {
+        for part in &commit.partitions {
+            let Some(log) = state.log(part.partition) else { continue };
+            for stamp in part.batches.iter().filter_map(|batch| batch.stamp) {
+                let line = (part.partition, stamp.id, stamp.epoch);
+                if self.lost.contains_key(&line) && log.producers().any(|known| known.id() == stamp.id) {
+                    self.lost.remove(&line);
+                }
+            }
+        }
     }
 
     /// Takes batches that must wait out of a commit. Tells for each batch, in the old order, whether it was taken out.

@@ -295,6 +295,27 @@ async fn l8_nothing_overtakes_what_was_lost_with_a_session() {
     }
 }
 
+/// What a gateway lost comes again through another one; then the producer comes back, with what is next. It is not told that
+/// something is missing.
+#[tokio::test(start_paused = true)]
+async fn l8_what_was_lost_here_may_come_again_elsewhere() {
+    let world = World { is_shared: true, ..World::default() };
+    let (bed, other) = (world.gateway(1, options()).await, world.gateway(2, options()).await);
+    other.topic(1, 1).await;
+    bed.metadata.barrier().await.unwrap();
+    let old = bed.metadata.session();
+    world.stage.script().puts.push_back(PutFault::Slow(ms(500)));
+    let lost = bed.submit(vec![(partition(1, 0), stamped(0))]);
+    tokio::time::sleep(ms(100)).await;
+    expire(&other, &bed).await;
+    while bed.metadata.session() == old {
+        tokio::time::sleep(ms(10)).await;
+    }
+    assert_eq!(lost.await, Err(WriteError::Fenced));
+    assert_eq!(base_of(other.submit(vec![(partition(1, 0), stamped(0))]).await), 0);
+    assert_eq!(base_of(bed.submit(vec![(partition(1, 0), stamped(1))]).await), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn shutdown_stores_and_answers_everything_and_then_refuses() {
     let bed = Bed::new().await;
