@@ -53,19 +53,21 @@ impl Gaps {
         }
     }
 
+    /// How far behind the lost batch one is, in sequences round the end; `None` where none is waited for.
+    fn behind(&self, line: &Line, base_sequence: i32, now: Instant) -> Option<i64> {
+        let (lost, since) = self.lost.get(line)?;
+        (now.duration_since(*since) < HELD_MAX).then(|| steps(*lost, base_sequence))
+    }
+
     /// Whether a batch must wait for an earlier one. The one that was lost closes the gap.
     fn holds_back(&mut self, partition: TopicPartition, batch: &BatchSummary, now: Instant) -> bool {
         let Some(stamp) = batch.stamp else { return false };
         let line = (partition, stamp.id, stamp.epoch);
-        match self.lost.get(&line) {
-            Some((_, since)) if now.duration_since(*since) >= HELD_MAX => {}
-            Some((lost, _)) => match steps(*lost, stamp.base_sequence) {
-                0 => {}
-                1..HALF => return true,
-                // From before the gap: repeated because its answer was lost, and the state knows it.
-                _ => return false,
-            },
-            None => return false,
+        match self.behind(&line, stamp.base_sequence, now) {
+            Some(1..HALF) => return true,
+            // From before the gap: repeated because its answer was lost, and the state knows it.
+            Some(HALF..) => return false,
+            Some(_) | None => {}
         }
         self.lost.remove(&line);
         false
@@ -73,15 +75,12 @@ impl Gaps {
 
     /// Whether a batch of this commit would be held back.
     pub(super) fn would_hold_back(&self, commit: &CommitSegment, now: Instant) -> bool {
-        commit.partitions.iter().any(|part| {
-            let stamps = part.batches.iter().filter_map(|batch| batch.stamp);
-            stamps.into_iter().any(|stamp| {
-                let lost = self.lost.get(&(part.partition, stamp.id, stamp.epoch));
-                lost.is_some_and(|(lost, since)| {
-                    now.duration_since(*since) < HELD_MAX && (1..HALF).contains(&steps(*lost, stamp.base_sequence))
-                })
-            })
-        })
+        let of = |part: &PartitionCommit, batch: &BatchSummary| {
+            let stamp = batch.stamp?;
+            self.behind(&(part.partition, stamp.id, stamp.epoch), stamp.base_sequence, now)
+        };
+        let mut all = commit.partitions.iter().flat_map(|part| part.batches.iter().map(move |batch| of(part, batch)));
+        all.any(|behind| matches!(behind, Some(1..HALF)))
     }
 
     /// Forgets the gaps of those producers of a commit whom the state knows by now: apply itself refuses what is out of order of
