@@ -38,7 +38,7 @@ const FETCH_BYTES: i32 = 8 << 20;
 pub struct Load {
     pub address: SocketAddr,
     pub topic: &'static str,
-    pub partitions: i32,
+    pub partitions: Vec<i32>,
     pub producers: usize,
     /// Consumers that share the partitions; each group of them reads everything.
     pub consumers: usize,
@@ -129,8 +129,8 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
     let mut client = RawClient::connect(load.address).await?;
     let (id, epoch) = new_producer(&mut client).await?;
     let rate = load.bytes_per_second / load.producers as f64 / RECORD_BYTES as f64;
-    let mut sequences = vec![0_i32; load.partitions as usize];
-    let mut next_partition = number * load.partitions as usize / load.producers;
+    let mut sequences = vec![0_i32; load.partitions.len()];
+    let mut next_partition = number * load.partitions.len() / load.producers;
     let (mut flying, mut seen, mut made) = (VecDeque::<Flying>::new(), Seen::default(), 0_u64);
     let value = vec![b'v'; RECORD_BYTES - 8];
     let (began, began_us) = (Instant::now(), now_us());
@@ -142,16 +142,16 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
             let first = made;
             let mut batches = Vec::new();
             let most = due.min(made + (REQUEST_BYTES / RECORD_BYTES) as u64);
-            while made < most && batches.len() < load.partitions as usize {
+            while made < most && batches.len() < load.partitions.len() {
                 let count = (most - made).min((BATCH_BYTES / RECORD_BYTES) as u64);
-                let partition = next_partition % load.partitions as usize;
+                let place = next_partition % load.partitions.len();
                 next_partition += 1;
-                let base_sequence = sequences[partition];
+                let base_sequence = sequences[place];
                 let stamp = ProducerStamp { id: ProducerId(id), epoch, base_sequence, transactional: false };
-                sequences[partition] += count as i32;
+                sequences[place] += count as i32;
                 let values = (made..made + count).map(|record| [&made_at(record).to_be_bytes()[..], &value].concat());
                 let batch = RecordsBuilder::new().stamp(stamp).values(SystemClock.now_ms(), values).build();
-                batches.push((partition as i32, Some(batch)));
+                batches.push((load.partitions[place], Some(batch)));
                 made += count;
             }
             let number = batches.len();
@@ -187,8 +187,8 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
 async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u64)> {
     let load = &shared.load;
     let mut client = RawClient::connect(load.address).await?;
-    let mine = (0..load.partitions).filter(|partition| *partition as usize % load.consumers == number);
-    let mut offsets: Vec<(i32, i64)> = mine.map(|partition| (partition, 0)).collect();
+    let mine = load.partitions.iter().skip(number).step_by(load.consumers);
+    let mut offsets: Vec<(i32, i64)> = mine.map(|partition| (*partition, 0)).collect();
     let (mut latencies, mut bytes) = (Vec::new(), 0);
     let mut first = true;
     while !shared.stop.load(Ordering::Relaxed) {

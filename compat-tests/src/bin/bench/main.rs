@@ -3,11 +3,15 @@
 //! The gateway is a process of its own (`STREAMHOUSE_BIN`), and so is the S3 server where its CPU or its counts matter;
 //! gateway CPU is what the operating system says of the process. Clients are real where the name says so.
 //!
-//! `bench [part ...]`: parts are `first`, `storage`, and single rows of the latter as `storage:ROW`; default all.
+//! `bench [part ...]`: parts are `first`, `storage` and `cluster`, and single rows of the latter two as `storage:ROW`; default all.
 
 mod bucket;
+mod cluster;
+mod commits;
+mod failover;
 mod load;
 mod report;
+mod several;
 mod storage;
 
 use std::path::{Path, PathBuf};
@@ -32,28 +36,41 @@ const TIMESTAMP: i64 = 1_700_000_000_000;
 const INJECTED_PUT: Duration = Duration::from_millis(60);
 const INJECTED_GET: Duration = Duration::from_millis(25);
 
-fn main() -> Result<()> {
-    let parts: Vec<String> = std::env::args().skip(1).collect();
-    let is_known = |part: &str| match part.split_once(':') {
-        Some((part, row)) => part == "storage" && storage::ROWS.contains(&row),
-        None => ["first", "storage"].contains(&part),
+/// Parts whose rows can be asked for one by one.
+const ROWS: [(&str, &[&str]); 2] = [("storage", &storage::ROWS), ("cluster", &cluster::ROWS)];
+
+/// What is wrong with a part that was asked for.
+fn check(asked: &str) -> Result<()> {
+    let is_known = match asked.split_once(':') {
+        Some((part, row)) => ROWS.iter().any(|(name, rows)| *name == part && rows.contains(&row)),
+        None => asked == "first" || ROWS.iter().any(|(name, _)| *name == asked),
     };
-    if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
-        let rows = storage::ROWS.join(", ");
-        let known = format!("choose first, storage, or storage:ROW with a row of {rows}");
-        return Err(format!("{unknown:?} is no part of the bench: {known}").into());
+    if is_known {
+        return Ok(());
     }
-    let wants = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    let rows = ROWS.map(|(part, rows)| format!("{part}, {part}:ROW with a row of {}", rows.join(", ")));
+    Err(format!("{asked:?} is no part of the bench: choose first, {}", rows.join("; ")).into())
+}
+
+fn main() -> Result<()> {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    asked.iter().try_for_each(|part| check(part))?;
+    let wants = |part: &str| asked.is_empty() || asked.iter().any(|wanted| wanted == part);
+    let wanted = |part: &str, rows: &[&'static str]| -> Vec<&'static str> {
+        rows.iter().copied().filter(|row| wants(part) || asked.contains(&format!("{part}:{row}"))).collect()
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         if wants("first") {
             first().await?;
         }
-        let rows = storage::ROWS.iter().copied();
-        let rows: Vec<&str> =
-            rows.filter(|row| wants("storage") || parts.iter().any(|part| *part == format!("storage:{row}"))).collect();
+        let rows = wanted("storage", &storage::ROWS);
         if !rows.is_empty() {
             storage::some(&rows).await?;
+        }
+        let rows = wanted("cluster", &cluster::ROWS);
+        if !rows.is_empty() {
+            cluster::some(&rows).await?;
         }
         Ok(())
     })

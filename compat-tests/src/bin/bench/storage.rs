@@ -8,16 +8,10 @@ use compat_tests::raw_client::RawClient;
 use compat_tests::requests::{FETCH_VERSION, create_topic, topic_name};
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use metadata::clock::SystemClock;
-use metadata::command::{Command, CommitSegment, CreateTopic, Outcome, PartitionCommit};
-use metadata::handle::{Metadata, MetadataParts};
 use metadata::journal::sqlite::SqliteJournal;
-use metadata::model::batch::BatchSummary;
-use metadata::model::extent::ObjectId;
-use metadata::model::ids::{TopicId, TopicName, TopicPartition};
-use metadata::snapshot::MemorySnapshots;
 
 use super::bucket::{Bucket, EXPRESS, Latencies, NONE, STANDARD};
+use super::commits::Committer;
 use super::load::{Load, Seen, oldest_of_batches, poll, run};
 use super::report::{MIB, Result, head, ms, p50_p99, row};
 
@@ -68,7 +62,7 @@ fn load(gateway: &Gateway) -> Load {
     Load {
         address: gateway.address(),
         topic: TOPIC,
-        partitions: 288,
+        partitions: (0..288).collect(),
         producers: 4,
         consumers: 4,
         groups: 1,
@@ -201,7 +195,7 @@ async fn sequential_read() -> Result<()> {
     let mut bucket = Bucket::start(STANDARD)?;
     let mut gateway = bucket.gateway()?.start().await?;
     topic(&gateway, 8).await?;
-    let few = Load { partitions: 8, ..load(&gateway) };
+    let few = Load { partitions: (0..8).collect(), ..load(&gateway) };
     bucket.set(NONE)?;
     run(Load { groups: 0, bytes_per_second: 25.0 * MIB, lasts: Duration::from_secs(16), ..few }).await?;
     bucket.set(STANDARD)?;
@@ -242,40 +236,10 @@ async fn sequential_read() -> Result<()> {
 /// A commit of many batches over many partitions against one of a single batch, in the journal alone.
 async fn commits() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let journal = Arc::new(SqliteJournal::open(folder.path())?);
-    let parts = MetadataParts::for_tests(1, journal, Arc::new(MemorySnapshots::default()));
-    let metadata = Metadata::start(MetadataParts { clock: Arc::new(SystemClock), ..parts }).await?;
-    let id = TopicId(uuid::Uuid::from_u128(7));
-    let name = "wide".parse::<TopicName>()?;
-    let create = CreateTopic { id, name, partitions: 1_600, configs: Vec::new() };
-    if metadata.submit(Command::CreateTopic(create)).await? != Outcome::Done {
-        return Err("no topic".into());
-    }
-    let (mut one, mut many) = (Vec::new(), Vec::new());
-    for round in 0..200_u64 {
-        for (partitions, taken) in [(1, &mut one), (1_600, &mut many)] {
-            let counter = round * 2 + u64::from(partitions > 1);
-            let bytes = 1_600 * 1_024 / partitions;
-            let summary = BatchSummary { records: 1, length: bytes, max_timestamp: 1, stamp: None };
-            let part = |partition: u32| PartitionCommit {
-                partition: TopicPartition { topic: id, partition: partition as i32 },
-                position: 8 + u64::from(partition * bytes),
-                batches: vec![summary],
-            };
-            let commit = CommitSegment {
-                object: ObjectId { session: metadata.session(), counter },
-                object_bytes: 2 << 20,
-                partitions: (0..partitions).map(part).collect(),
-            };
-            let began = Instant::now();
-            let outcome = metadata.submit(Command::CommitSegment(commit)).await?;
-            taken.push(began.elapsed());
-            if !matches!(outcome, Outcome::Segment(_)) {
-                return Err(format!("not committed: {outcome:?}").into());
-            }
-        }
-    }
-    metadata.shutdown().await;
+    let committer = Committer::alone(Arc::new(SqliteJournal::open(folder.path())?)).await?;
+    committer.create_topic().await?;
+    let (mut one, mut many) = committer.in_turn(200).await?;
+    committer.end().await;
     row(
         "commit of 1,600 batches over 1,600 partitions, sqlite",
         &format!("{}; one batch of the same bytes {}", p50_p99(&mut many), p50_p99(&mut one)),
