@@ -10,7 +10,7 @@ test: ## everything: unit, contract, crash and real-client tests; installs what 
 bench: ## prints the numbers the README quotes, and how they were measured
 	bash compat-tests/bench.sh
 
-compare: ## beside Apache Kafka and Nisshi: the same clients, the same work, in turn
+compare: ## beside Apache Kafka and Nisshi: the same clients, the same work, in turn; compare.sh --quick takes 20 minutes
 	bash compat-tests/compare/compare.sh
 
 soak: ## an hour of writing with retention and merges: memory, objects and index must stay flat; half an hour of faults in a cluster

@@ -1,6 +1,5 @@
 """The servers: how each is started, stopped, and what the operating system says of its process."""
 
-import json
 import os
 import re
 import shutil
@@ -11,13 +10,19 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-JAVA = HERE.parent / "clients" / "java"
+from clients import CLIENTS, Failed, tool
+
+JAVA = CLIENTS / "java"
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 15
 
 # p50,p99 in ms and ms for each MiB, as `s3-server` takes them; of the field (S3 Standard and Express One Zone).
 LATENCIES = {"no": ("0", "0", "0"), "Standard": ("60,180", "25,100", "10"), "Express": ("6,18", "3,15", "2")}
+
+# USD in us-east-1: 1,000 PUTs or LISTs, 1,000 GETs or HEADs, a GiB sent, a GiB read (storage/src/cost.rs has the same).
+STANDARD = (0.005, 0.0004, 0.0, 0.0)
+PRICES = {"no": STANDARD, "Standard": STANDARD, "Express": (0.00113, 0.00003, 0.0032, 0.0006)}
 
 
 def free_port():
@@ -32,15 +37,18 @@ def surroundings():
 
 
 class Server:
-    """One run of a server on an empty folder. A context manager: started on entry, killed and cleaned up on exit."""
+    """One run of a server on an empty folder: started, measured, stopped, cleaned up."""
 
     name = "?"
+    # Whether topics must be made before they are used.
+    has_topics = True
 
     def __init__(self):
-        self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="compare-"))
+        self.port = None
+        self.folder = None
         self.process = None
         self.beside = []
+        self.start_seconds = 0.0
 
     @property
     def address(self):
@@ -53,23 +61,23 @@ class Server:
         """Arguments and environment of the process."""
         raise NotImplementedError
 
-    def __enter__(self):
+    def start(self):
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="compare-"))
         self.prepare()
         arguments, environment = self.command()
-        self.log = self.folder / "log"
+        environment = {**surroundings(), **environment}
+        log = self.folder / "log"
         began = time.monotonic()
-        with open(self.log, "wb") as log:
+        with open(log, "wb") as out:
             self.process = subprocess.Popen(
-                arguments, env={**surroundings(), **environment}, stdout=log, stderr=log, cwd=self.folder
+                arguments, env=environment, stdout=out, stderr=out, cwd=self.folder, start_new_session=True
             )
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() - began > START_SECONDS_MAX:
-                said = self.log.read_text(errors="replace")[-2000:]
-                self.__exit__()
-                raise SystemExit(f"{self.name} did not start: {said}")
-            time.sleep(0.005)
+                raise Failed(f"did not start: {log.read_text(errors='replace')[-1000:]}")
+            time.sleep(0.002)
         self.start_seconds = time.monotonic() - began
-        return self
 
     def _answers(self):
         # ApiVersions 0, so that a port that is open but not served yet does not count.
@@ -81,15 +89,24 @@ class Server:
         except OSError:
             return False
 
-    def __exit__(self, *_):
+    def stop(self):
+        """Whatever state it is in, also half started."""
         for process in filter(None, [self.process, *self.beside]):
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(15)
+                process.wait(STOP_SECONDS_MAX)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def why_ended(self):
+        """What it said last, if it ended by itself."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        said = (self.folder / "log").read_text(errors="replace")[-500:]
+        return f"the server ended with {self.process.returncode}: {said}"
 
     def cpu_seconds(self):
         """User and system time of the process so far."""
@@ -101,18 +118,26 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"{which}:\s+(\d+)", status)[1]) / 1024
 
-    def disk_written_mib(self):
-        return int(re.search(r"\nwrite_bytes: (\d+)", Path(f"/proc/{self.process.pid}/io").read_text())[1]) / 2**20
+    def disk_mib(self, which):
+        """What it made the disk write (`write_bytes`) or read (`read_bytes`), MiB."""
+        return int(re.search(rf"\n{which}: (\d+)", Path(f"/proc/{self.process.pid}/io").read_text())[1]) / 2**20
 
-    def requests(self):
-        """PUTs and GETs at the bucket so far; nothing without one."""
+    def bucket_use(self):
+        """Requests and bytes at the bucket so far; nothing without one."""
         return None
+
+    def money(self, use):
+        """USD for so much use of the bucket."""
+        return 0.0
 
 
 class Kafka(Server):
     """Apache Kafka from its published jars: one KRaft node, with the memory and collector its own start script gives it."""
 
     name = "Apache Kafka"
+
+    # The formatted folder, made once and copied: it knows no port.
+    formatted = None
 
     def __init__(self, flush_each=False):
         super().__init__()
@@ -136,7 +161,12 @@ class Kafka(Server):
             lines["log.flush.interval.messages"] = 1
         self.properties = self.folder / "server.properties"
         self.properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-        tool("kafka-storage", "format", "--cluster-id", "Y29tcGFyZS1jb21wYXJlMA", "--config", self.properties)
+        if Kafka.formatted is None:
+            tool("kafka-storage", "format", "--cluster-id", "Y29tcGFyZS1jb21wYXJlMA", "--config", self.properties)
+            Kafka.formatted = tempfile.TemporaryDirectory(prefix="compare-formatted-")
+            shutil.copytree(self.folder / "data", Kafka.formatted.name, dirs_exist_ok=True)
+        else:
+            shutil.copytree(Kafka.formatted.name, self.folder / "data")
 
     def command(self):
         jars = [str(jar) for jar in (JAVA / "target/tools/lib").glob("*.jar") if not jar.name.startswith("slf4j-simple")]
@@ -158,13 +188,16 @@ class StreamHouse(Server):
         listen = ["--listen", self.address, "--admin", "127.0.0.1:0", "--log", "warn"]
         if self.latencies is None:
             return [os.environ["STREAMHOUSE_BIN"], *listen, "--data", str(self.folder / "data"), *self.options], {}
-        self.bucket = Bucket(*LATENCIES[self.latencies])
+        self.bucket = Bucket(self.latencies)
         self.beside.append(self.bucket.process)
         place = ["--bucket", self.bucket.name, "--endpoint", self.bucket.endpoint]
         return [os.environ["STREAMHOUSE_BIN"], *listen, *place, *self.options], self.bucket.environment
 
-    def requests(self):
-        return self.bucket and self.bucket.requests()
+    def bucket_use(self):
+        return self.bucket and self.bucket.use()
+
+    def money(self, use):
+        return self.bucket.money(use)
 
 
 class Nisshi(Server):
@@ -179,7 +212,7 @@ class Nisshi(Server):
         listen = ["--listener-url", f"tcp://{self.address}", "--advertised-listener-url", f"tcp://{self.address}"]
         if self.latencies is None:
             return [os.environ["NISSHI_BIN"], "broker", *listen, "--storage-engine", "memory://nisshi/"], {}
-        self.bucket = Bucket(*LATENCIES[self.latencies])
+        self.bucket = Bucket(self.latencies)
         self.beside.append(self.bucket.process)
         environment = {
             **self.bucket.environment,
@@ -189,18 +222,36 @@ class Nisshi(Server):
         }
         return [os.environ["NISSHI_BIN"], "broker", *listen, "--storage-engine", self.bucket.name + "/"], environment
 
-    def requests(self):
-        return self.bucket and self.bucket.requests()
+    def bucket_use(self):
+        return self.bucket and self.bucket.use()
+
+    def money(self, use):
+        return self.bucket.money(use)
+
+
+class Null(Server):
+    """Answers at once and keeps nothing: what clients reach with it is their own limit on this machine."""
+
+    name = "null server"
+    has_topics = False
+
+    def command(self):
+        return [os.environ["NULL_SERVER_BIN"], "--listen", self.address], {}
 
 
 class Bucket:
     """The tests' S3 server in a process of its own."""
 
-    def __init__(self, put, get, per_mib):
+    USE = ["PUT", "GET", "bytes in", "bytes out", "LIST", "HEAD", "parts"]
+
+    def __init__(self, latencies):
+        put, get, per_mib = LATENCIES[latencies]
+        self.prices = PRICES[latencies]
         arguments = ["--listen", "127.0.0.1:0", "--put-ms", put, "--get-ms", get, "--ms-per-mib", per_mib]
         self.process = subprocess.Popen(
-            [os.environ["S3_SERVER_BIN"], *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [os.environ["S3_SERVER_BIN"], *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
         self.endpoint, self.name = re.match(r"listening on (\S+), bucket (\S+)", self._line()).groups()
         exports = [self._line().removeprefix("export ").split("=", 1) for _ in range(3)]
         self.environment = dict(exports)
@@ -208,19 +259,20 @@ class Bucket:
     def _line(self):
         return self.process.stdout.readline().strip()
 
-    def requests(self):
+    def use(self):
         print("counts", file=self.process.stdin, flush=True)
-        puts, gets, *_ = map(int, self._line().split())
-        return {"PUT": puts, "GET": gets}
+        return dict.fromkeys(self.USE, 0) | dict(zip(self.USE, map(int, self._line().split())))
+
+    def money(self, use):
+        put, get, sent, read = self.prices
+        requests = (use["PUT"] + use["LIST"] + use["parts"]) * put + (use["GET"] + use["HEAD"]) * get
+        return requests / 1000 + (use["bytes in"] * sent + use["bytes out"] * read) / 2**30
 
 
-def tool(*arguments):
-    """Runs one of Kafka's own tools; answers what it printed."""
-    command = ["bash", str(JAVA / "tools.sh"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed: {done.stdout[-1000:]}{done.stderr[-1000:]}")
-    return done.stdout
+def loopback_mib():
+    """Everything that went over the loopback so far, MiB."""
+    line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
+    return int(line.split(":")[1].split()[0]) / 2**20
 
 
 def machine():
@@ -228,7 +280,3 @@ def machine():
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20
     return f"{os.cpu_count()} x {cpu[1] if cpu else 'unknown CPU'}, {memory:.0f} GiB, Linux {os.uname().release}"
-
-
-if __name__ == "__main__":
-    print(json.dumps({"machine": machine()}))

@@ -26,6 +26,7 @@ shift
 [ -d "$here/target/tools/lib" ] || { echo "not built: run build.sh first" >&2; exit 2; }
 # Warnings and errors go to standard error; standard output belongs to the tools.
 flags=(-Xmx256m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+machine=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC)
 without='log4j-*'
 case "$tool" in
   # These use log4j's own classes.
@@ -33,10 +34,15 @@ case "$tool" in
     flags=(-Xmx512m "-Dlog4j2.configurationFile=$here/tools/log4j2.properties")
     without='slf4j-simple-*'
     ;;
+  # These are measured with: the memory and the collector that Kafka's own scripts give them.
+  kafka-producer-perf-test | kafka-consumer-perf-test)
+    flags=(-Xmx512m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+    machine=(-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent)
+    ;;
 esac
 path=
 for jar in "$here"/target/tools/lib/*.jar; do
   # shellcheck disable=SC2053  # a pattern is meant
   [[ "${jar##*/}" == $without ]] || path="$path:$jar"
 done
-exec java "${flags[@]}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "${path#:}" "$main" "$@"
+exec java "${flags[@]}" "${machine[@]}" -cp "${path#:}" "$main" "$@"

@@ -1,7 +1,7 @@
 //! `s3-server`: the tests' S3 server as a program, for benchmarks and for trying things by hand.
 //!
-//! Lines on its standard input are commands, each answered by a line: `counts` (PUTs, GETs, bytes in, bytes out so far) and
-//! `latencies PUT GET MS-PER-MIB`, as the flags of these names take them.
+//! Lines on its standard input are commands, each answered by a line: `counts` (PUTs, GETs, bytes in, bytes out, LISTs,
+//! HEADs, and requests of uploads in parts so far) and `latencies PUT GET MS-PER-MIB`, as the flags of these names take them.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -85,10 +85,21 @@ fn answer(server: &S3Server, line: &str) -> Result<String, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         ["counts"] => {
-            let (puts, creates, gets) =
-                (server.count(RequestKind::Put), server.count(RequestKind::Create), server.count(RequestKind::Get));
-            let bytes_in = puts.bytes_in + creates.bytes_in;
-            Ok(format!("{} {} {bytes_in} {}", puts.requests + creates.requests, gets.requests, gets.bytes_out))
+            let [puts, creates, gets, parts, multipart, lists, heads] = [
+                RequestKind::Put,
+                RequestKind::Create,
+                RequestKind::Get,
+                RequestKind::Part,
+                RequestKind::Multipart,
+                RequestKind::List,
+                RequestKind::Head,
+            ]
+            .map(|kind| server.count(kind));
+            let whole = puts.requests + creates.requests;
+            let bytes_in = puts.bytes_in + creates.bytes_in + parts.bytes_in;
+            let in_parts = parts.requests + multipart.requests;
+            let rest = format!("{} {} {in_parts}", lists.requests, heads.requests);
+            Ok(format!("{whole} {} {bytes_in} {} {rest}", gets.requests, gets.bytes_out))
         }
         ["latencies", put, get, per_mib] => {
             let per_mib = per_mib.parse().map_err(|e| format!("{per_mib:?}: {e}"))?;

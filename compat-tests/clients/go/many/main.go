@@ -23,8 +23,8 @@ type result struct {
 	FirstError      string  `json:"first_error,omitempty"`
 	PerSecond       float64 `json:"per_second"`
 	SlowestByMedian float64 `json:"slowest_by_median"`
-	P50             float64 `json:"p50_ms"`
-	P99             float64 `json:"p99_ms"`
+	// The wait for an ack in ms, by percentile.
+	Waits map[string]float64 `json:"waits"`
 }
 
 // One producer: how long each of its records waited for its ack.
@@ -97,7 +97,8 @@ func run(bootstrap, topic string, producers, seconds, size int) (result, error) 
 	ms := func(wait time.Duration) float64 { return float64(wait.Microseconds()) / 1000 }
 	found.Acked, found.PerSecond = len(all), float64(len(all))/float64(seconds)
 	found.SlowestByMedian = float64(counts[0]) / float64(max(counts[len(counts)/2], 1))
-	found.P50, found.P99 = ms(all[len(all)/2]), ms(all[len(all)*99/100])
+	at := func(share float64) float64 { return ms(all[min(len(all)-1, int(share*float64(len(all))))]) }
+	found.Waits = map[string]float64{"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p99.9": at(0.999), "max": at(1)}
 	return found, nil
 }
 
