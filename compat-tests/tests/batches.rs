@@ -8,16 +8,23 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use compat_tests::harness::{Gateway, Setup};
 use compat_tests::raw_client::RawClient;
-use compat_tests::requests::{PRODUCE_VERSION, create_topic, new_producer, produce, produce_one, produced, read_all};
+use compat_tests::requests::{
+    PRODUCE_VERSION, create_topic, fetch_one, new_producer, produce, produce_one, produced, read_all, topic_name,
+};
 use gateway::limits::INFLATED_BATCH_BYTES;
 use gateway::wire::error_code::ErrorCode;
 use gateway::wire::error_code::ErrorCode::None as None_;
+use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::protocol::StrBytes;
-use metadata::model::batch::{ProducerStamp, seal};
+use metadata::clock::{Clock, SystemClock};
+use metadata::model::batch::{BatchView, ProducerStamp, seal};
 use metadata::model::ids::ProducerId;
 use storage::codec::compression::Codec;
+use storage::codec::inflate_batch;
 use storage::codec::records::RecordsBuilder;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 const TOPIC: &str = "batches";
 const TIME: i64 = 1_700_000_000_000;
@@ -79,6 +86,7 @@ async fn each_bad_batch_gets_its_error_and_its_neighbour_its_offset() {
     let mut large_and_broken = large.clone().build().to_vec();
     large_and_broken[100] ^= 1;
     let stamp = |base_sequence| ProducerStamp { id: ProducerId(7), epoch: 0, base_sequence, transactional: false };
+    let no_epoch = ProducerStamp { epoch: -1, ..stamp(0) };
     let zstd = builder().codec(Codec::Zstd).build();
     let mut nested = BytesMut::from(&zstd[..]);
     let inside = nested.len() - 4;
@@ -92,6 +100,7 @@ async fn each_bad_batch_gets_its_error_and_its_neighbour_its_offset() {
         ("no batch", TOPIC, 12, None, InvalidRecord),
         ("an empty one", TOPIC, 12, Some(Bytes::new()), InvalidRecord),
         ("two", TOPIC, 12, Some(twice), InvalidRecord),
+        ("a short one of magic 1", TOPIC, 12, Some(old[..40].to_vec().into()), InvalidRecord),
         ("magic 1", TOPIC, 12, Some(old.into()), InvalidRecord),
         ("half of one", TOPIC, 12, Some(good.slice(..good.len() - 3)), CorruptMessage),
         ("a base offset", TOPIC, 12, Some(changed(0, &9_i64.to_be_bytes())), InvalidRecord),
@@ -109,7 +118,9 @@ async fn each_bad_batch_gets_its_error_and_its_neighbour_its_offset() {
         ("codec 7", TOPIC, 12, Some(changed(21, &7_i16.to_be_bytes())), UnsupportedCompressionType),
         ("zstd in version 6", TOPIC, 6, Some(zstd), UnsupportedCompressionType),
         ("broken zstd", TOPIC, 12, Some(nested.freeze()), InvalidRecord),
+        ("no epoch", TOPIC, 12, Some(builder().stamp(no_epoch).build()), InvalidRecord),
         ("too old", "timed", 12, Some(good.clone()), InvalidTimestamp),
+        ("too new", TOPIC, 12, Some(RecordsBuilder::new().record(i64::MAX, None, None).build()), InvalidTimestamp),
         ("an unknown topic", "unknown", 12, Some(good.clone()), UnknownTopicOrPartition),
         ("a good one", TOPIC, 12, Some(good), None_),
     ];
@@ -118,6 +129,102 @@ async fn each_bad_batch_gets_its_error_and_its_neighbour_its_offset() {
         assert_eq!(ErrorCode::from_code(got), Some(wanted), "{what}");
     }
     assert_eq!(read_all(&mut client, TOPIC, 0).await.unwrap().len(), 2, "only the good one is there");
+    end(&gateway);
+}
+
+/// The whole batch fails, and the answer names the records at fault by their place in it (KIP-467).
+#[tokio::test]
+async fn records_at_fault_are_named() {
+    let (gateway, mut client) = start().await;
+    let keyed = [("cleanup.policy", "compact")];
+    assert_eq!(create_topic(&mut client, "keyed", 1, &keyed).await.unwrap(), 0);
+    let timed = [("message.timestamp.before.max.ms", "1000"), ("message.timestamp.after.max.ms", "1000")];
+    assert_eq!(create_topic(&mut client, "timed", 1, &timed).await.unwrap(), 0);
+    let now = SystemClock.now_ms();
+    let times = [now, now - 60_000, now, now + 60_000];
+    let times = times.into_iter().fold(RecordsBuilder::new(), |batch, time| batch.record(time, None, Some(b"v")));
+    let keys = [Some(&b"k"[..]), None, Some(b""), None];
+    let keys = keys.into_iter().fold(RecordsBuilder::new(), |batch, key| batch.record(TIME, key, Some(b"v")));
+    for (topic, batch, wanted) in
+        [("keyed", keys, ErrorCode::InvalidRecord), ("timed", times, ErrorCode::InvalidTimestamp)]
+    {
+        for codec in [Codec::None, Codec::Zstd] {
+            let batch = batch.clone().codec(codec).build();
+            let got = produce_one(&mut client, topic, 0, batch).await.unwrap();
+            let at_fault: Vec<_> = got.record_errors.iter().map(|record| record.batch_index).collect();
+            let told = (ErrorCode::from_code(got.error_code), got.base_offset, at_fault);
+            assert_eq!(told, (Some(wanted), -1, vec![1, 3]), "{topic}, {codec}");
+            assert!(got.record_errors.iter().all(|record| record.batch_index_error_message.is_some()));
+        }
+        assert!(read_all(&mut client, topic, 0).await.unwrap().is_empty(), "{topic}");
+    }
+    let tombstone = RecordsBuilder::new().record(TIME, Some(b"k"), None).build();
+    assert_eq!(produce_one(&mut client, "keyed", 0, tombstone).await.unwrap().error_code, 0);
+    end(&gateway);
+}
+
+/// A partition that is not there, and a topic id that nobody has, beside one that is good.
+#[tokio::test]
+async fn unknown_partitions_and_ids_fail_alone() {
+    let (gateway, mut client) = start().await;
+    let good = || Some(builder().build());
+    let request = produce(TOPIC, -1, WAIT_MS, vec![(2, good()), (-1, good()), (0, good())]);
+    let answer = client.ask(PRODUCE_VERSION, &request).await.unwrap();
+    let told: Vec<_> = produced(&answer).map(|p| (p.index, p.error_code, p.base_offset)).collect();
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    assert_eq!(told, [(2, unknown, -1), (-1, unknown, -1), (0, 0, 0)]);
+    let topic = MetadataRequestTopic::default().with_name(Some(topic_name(TOPIC)));
+    let metadata = client.ask(12, &MetadataRequest::default().with_topics(Some(vec![topic]))).await.unwrap();
+    let mut request = produce("", -1, WAIT_MS, vec![(0, good())]);
+    request.topic_data.extend(request.topic_data.clone());
+    request.topic_data[0].topic_id = Uuid::from_u128(7);
+    request.topic_data[1].topic_id = metadata.topics[0].topic_id;
+    let answer = client.ask(13, &request).await.unwrap();
+    let told: Vec<_> = produced(&answer).map(|p| (p.error_code, p.base_offset)).collect();
+    assert_eq!(told, [(ErrorCode::UnknownTopicId.code(), -1), (0, 2)]);
+    end(&gateway);
+}
+
+/// The gateway's time goes into the batch before it is stored, and a duplicate is told the time of its original.
+#[tokio::test]
+async fn append_time_is_that_of_the_first_append() {
+    let (gateway, mut client) = start().await;
+    let stamping = [("message.timestamp.type", "LogAppendTime")];
+    assert_eq!(create_topic(&mut client, "stamped", 1, &stamping).await.unwrap(), 0);
+    let (id, epoch) = new_producer(&mut client).await.unwrap();
+    let stamp = ProducerStamp { id: ProducerId(id), epoch, base_sequence: 0, transactional: false };
+    let batch = builder().codec(Codec::Lz4).stamp(stamp).build();
+    let first = produce_one(&mut client, "stamped", 0, batch.clone()).await.unwrap();
+    assert_eq!((first.error_code, first.base_offset), (0, 0));
+    assert!(first.log_append_time_ms > TIME, "{first:?}");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let again = produce_one(&mut client, "stamped", 0, batch).await.unwrap();
+    let told = (again.error_code, again.base_offset, again.log_append_time_ms);
+    assert_eq!(told, (0, 0, first.log_append_time_ms), "a duplicate");
+    let got = fetch_one(&mut client, "stamped", 0, 0).await.unwrap().records.unwrap();
+    let stored = BatchView::first(&got).unwrap();
+    assert!(stored.crc_is_valid() && stored.is_log_append_time() && stored.bytes().len() == got.len());
+    assert_eq!(stored.max_timestamp(), first.log_append_time_ms);
+    end(&gateway);
+}
+
+/// A topic's own codec takes the place of the producer's; the records stay what they are.
+#[tokio::test]
+async fn a_topics_codec_takes_the_place_of_the_producers() {
+    let (gateway, mut client) = start().await;
+    let plain = builder().build();
+    let codecs = [("zstd", Codec::Zstd), ("gzip", Codec::Gzip), ("uncompressed", Codec::None)];
+    for (name, wanted) in codecs {
+        assert_eq!(create_topic(&mut client, name, 1, &[("compression.type", name)]).await.unwrap(), 0);
+        for sent in Codec::ALL {
+            let produced = produce_one(&mut client, name, 0, builder().codec(sent).build()).await.unwrap();
+            let got = fetch_one(&mut client, name, 0, produced.base_offset).await.unwrap().records.unwrap();
+            let stored = BatchView::first(&got).unwrap();
+            assert!(stored.crc_is_valid());
+            assert_eq!(Codec::of(&stored).unwrap(), wanted, "{sent} to {name}");
+            assert_eq!(inflate_batch(&stored, 1000).unwrap(), BatchView::first(&plain).unwrap().records(), "{sent}");
+        }
+    }
     end(&gateway);
 }
 

@@ -163,7 +163,8 @@ fn check_records(batch: &BatchView<'_>, records: &[u8], rules: Rules<'_>) -> Res
         let timestamp = if batch.is_log_append_time() {
             batch.max_timestamp()
         } else {
-            batch.first_timestamp().saturating_add(record.timestamp_delta)
+            // Round the end, as in Java: what validation sees is what readers see.
+            batch.first_timestamp().wrapping_add(record.timestamp_delta)
         };
         max_timestamp = max_timestamp.max(timestamp);
         if rules.config.compaction.is_some() && record.key.is_none() && keyless.len() < RECORD_ERRORS_MAX {

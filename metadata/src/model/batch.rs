@@ -94,11 +94,12 @@ impl<'a> BatchView<'a> {
     /// The batch at the start of `bytes`; what follows it is left alone.
     pub fn first(bytes: &'a [u8]) -> Result<Self, BatchError> {
         let truncated = |needed| BatchError::Truncated { needed, found: bytes.len() };
-        let head = bytes.get(..HEADER_LEN).ok_or_else(|| truncated(HEADER_LEN))?;
-        let magic = i8::from_be_bytes([head[MAGIC_AT]]);
-        if magic != MAGIC {
+        // The magic stands in the same place in every format, and the old ones may be shorter than this one's header.
+        let magic = bytes.get(MAGIC_AT).map(|byte| i8::from_be_bytes([*byte]));
+        if let Some(magic) = magic.filter(|magic| *magic != MAGIC) {
             return Err(BatchError::Magic(magic));
         }
+        let head = bytes.get(..HEADER_LEN).ok_or_else(|| truncated(HEADER_LEN))?;
         let length = i32::from_be_bytes(array(head, LENGTH_AT));
         let size = usize::try_from(length).map_err(|_| BatchError::Length(length))? + LOG_OVERHEAD;
         if size < HEADER_LEN {
@@ -334,6 +335,16 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert_eq!(found[1], Ok(b"two".to_vec()));
         assert!(matches!(found[2], Err(BatchError::Truncated { needed: 66, found: 62 })));
+    }
+
+    /// What an old client sends is told to be old, though it is shorter than a header of today.
+    #[test]
+    fn old_formats_are_known_by_their_magic() {
+        let mut old = empty_batch(b"");
+        old[MAGIC_AT] = 1;
+        assert_eq!(BatchView::first(&old[..=MAGIC_AT]).unwrap_err(), BatchError::Magic(1));
+        let cut = BatchView::first(&old[..MAGIC_AT]).unwrap_err();
+        assert_eq!(cut, BatchError::Truncated { needed: HEADER_LEN, found: MAGIC_AT });
     }
 
     #[test]

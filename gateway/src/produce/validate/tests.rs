@@ -69,6 +69,7 @@ fn nothing_more_than_one_or_not_v2_is_invalid() {
     assert_eq!(code(&Bytes::from([&one[..], &one[..]].concat())), ErrorCode::InvalidRecord);
     let mut old = one.to_vec();
     old[16] = 1;
+    assert_eq!(code(&old[..40].to_vec().into()), ErrorCode::InvalidRecord, "old ones may be this short");
     assert_eq!(code(&old.into()), ErrorCode::InvalidRecord);
     assert_eq!(code(&one.slice(..one.len() - 1)), ErrorCode::CorruptMessage);
 }
@@ -144,6 +145,14 @@ fn timestamps_outside_the_range_name_their_records() {
     assert_eq!(check_with(&old, &narrow, 13).unwrap_err().code, ErrorCode::InvalidTimestamp);
     let edge = RecordsBuilder::new().record(NOW - 10, None, None).build();
     assert!(check_with(&edge, &narrow, 13).is_ok());
+}
+
+/// A time that goes round the end is judged as what readers will see, not as the end.
+#[test]
+fn timestamps_go_round_the_end() {
+    let round = RecordsBuilder::new().record(i64::MIN + 10, None, None).record(i64::MAX, None, None).build();
+    let refused = check(&round).unwrap_err();
+    assert_eq!((refused.code, refused.records.len(), refused.records[0].0), (ErrorCode::InvalidTimestamp, 1, 1));
 }
 
 #[test]
