@@ -13,8 +13,9 @@ pub const FRAME_BYTES_GROUP: usize = 16 << 20;
 pub const FRAME_BYTES_UNAUTHENTICATED: usize = 512 << 10;
 /// First piece of buffer a connection gets, bytes; most requests fit.
 pub const READ_BUFFER_BYTES: usize = 4 << 10;
-/// Most buffer a frame gets ahead of the bytes that have come, bytes; beyond it the buffer doubles with what arrives.
-pub const READ_AHEAD_BYTES: usize = 256 << 10;
+/// Most buffer a frame gets on its announcement, bytes. Who has filled it gets what is missing, up to [`FRAME_BYTES`] at a
+/// time; so few bytes are copied to a larger buffer, and announcing much without sending it takes no memory.
+pub const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Memory that a frame holds before its bytes have come, bytes: ten thousand silent connections leave room for others.
 pub const READ_PROMISED_BYTES: usize = 16 << 10;
 /// Bytes of requests held by all connections together; past it sockets are not read.

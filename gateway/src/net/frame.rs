@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout};
 
 use super::budget::{Budget, Hold};
-use crate::limits::{FRAME_BYTES_MAX, READ_AHEAD_BYTES, READ_BUFFER_BYTES, READ_PROMISED_BYTES};
+use crate::limits::{FRAME_BYTES, FRAME_BYTES_MAX, READ_AHEAD_BYTES, READ_BUFFER_BYTES, READ_PROMISED_BYTES};
 use crate::wire::header::{FIXED_LEN, Fixed, LEN_MIN};
 
 /// Bytes of the length before a frame.
@@ -151,7 +151,7 @@ async fn body<R: AsyncRead + Unpin>(
             memory.grow(hold, covered - LENGTH).await;
         }
         if buffer.len() == buffer.capacity() {
-            buffer.reserve((whole - buffer.len()).min(buffer.len()));
+            buffer.reserve((whole - buffer.len()).min(FRAME_BYTES.max(buffer.len())));
         }
         let missing = covered - buffer.len();
         let since = Instant::now();

@@ -16,7 +16,7 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 
-use self::direct::DirectWriter;
+use self::direct::DirectIo;
 use super::{
     BlobError, BlobStore, GET_MAX_BYTES, ObjectMeta, Payload, check_key, check_prefix, check_range, check_size,
 };
@@ -39,7 +39,7 @@ struct Inner {
     /// Tells this store's temporary files from those of others on the same folder.
     token: u64,
     counter: AtomicU64,
-    direct: DirectWriter,
+    direct: DirectIo,
     /// Held while the store lives, so that a second store does not take our temporary files for leftovers.
     _lock: File,
 }
@@ -53,7 +53,7 @@ impl LocalStore {
                 BlobError::Invalid(format!("folder {} cannot be written ({e}); check --data", root.display()))
             };
             let lock = prepare(&root).map_err(cannot)?;
-            let (counter, direct) = (AtomicU64::new(0), DirectWriter::new());
+            let (counter, direct) = (AtomicU64::new(0), DirectIo::new());
             let inner = Inner { token: rand::random(), counter, direct, _lock: lock, root: root.clone() };
             let probe = inner.write_temporary(&Payload::from(&b"probe"[..])).map_err(cannot)?;
             fs::remove_file(&probe).map_err(cannot)?;
@@ -91,8 +91,7 @@ impl BlobStore for LocalStore {
         let wanted = check_range(key, &range)?;
         let key = key.to_owned();
         self.run(move |inner| {
-            let mut file = inner.open(&key)?;
-            let bytes = read_at(&mut file, range.start, wanted).map_err(|e| read_error(&key, &e))?;
+            let bytes = inner.read(&key, range.start, wanted)?;
             let found = bytes.len() as u64;
             if found < wanted {
                 return Err(BlobError::ShortRead { key, position: range.start, wanted, found });
@@ -106,10 +105,9 @@ impl BlobStore for LocalStore {
         check_key(key)?;
         let key = key.to_owned();
         self.run(move |inner| {
-            let mut file = inner.open(&key)?;
-            let size = file.metadata().map_err(|e| read_error(&key, &e))?.len();
+            let size = fs::metadata(inner.root.join(&key)).map_err(|e| read_error(&key, &e))?.len();
             check_size(&key, size, GET_MAX_BYTES)?;
-            read_at(&mut file, 0, size).map_err(|e| read_error(&key, &e))
+            inner.read(&key, 0, size)
         })
         .await
     }
@@ -143,8 +141,14 @@ impl BlobStore for LocalStore {
 }
 
 impl Inner {
-    fn open(&self, key: &str) -> Result<File, BlobError> {
-        File::open(self.root.join(key)).map_err(|e| read_error(key, &e))
+    /// Up to `length` bytes from `position`; fewer only where the object ends.
+    fn read(&self, key: &str, position: u64, length: u64) -> Result<Bytes, BlobError> {
+        let path = self.root.join(key);
+        let read = self.direct.read(&path, position, length).and_then(|direct| match direct {
+            Some(bytes) => Ok(bytes),
+            None => read_at(&mut File::open(&path)?, position, length),
+        });
+        read.map_err(|e| read_error(key, &e))
     }
 
     /// Writes the payload aside, then lets `name_it` give it its name.

@@ -1,35 +1,39 @@
-//! Writes large files past the page cache (`O_DIRECT`).
+//! Reads and writes large pieces of files past the page cache (`O_DIRECT`).
 //!
-//! Whoever reads what was just written is served by the tail cache. A second copy in the page cache is of no use to them, and
-//! making it was the largest part of a write's CPU: pages found, cleared, filled, and written back one by one
-//! (docs/benchmarks.md). Where the file system cannot do this, the caller writes through the page cache.
+//! Whoever reads what was just written is served by the tail cache, and what was read lately lies in the block cache. A
+//! second copy of both in the page cache is of no use to them, and making it was the largest part of the CPU of a write as of
+//! a read: pages found, cleared, filled, and copied out or written back one by one (ADR 0005). Where the file system cannot
+//! do this, the caller goes through the page cache.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use crate::blob::Payload;
 
-/// Smaller files go through the page cache, which is no slower for them.
+/// Smaller pieces go through the page cache, which is no slower for them.
 const MIN_BYTES: u64 = 64 << 10;
-/// What memory and lengths must be a multiple of: the largest sector and page size in use.
+/// What memory, positions and lengths must be a multiple of: the largest sector and page size in use.
 const ALIGNMENT: usize = 4096;
-/// Bytes handed to the device at once.
+/// Bytes handed to the device at once in a write.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Buffers kept for the next writes; as many as a gateway uploads at once by default need.
 const BUFFERS_KEPT: usize = 8;
 
 /// The buffers of such writes, and whether the file system of the folder takes them.
 #[derive(Debug)]
-pub(super) struct DirectWriter {
+pub(super) struct DirectIo {
     works: AtomicBool,
     buffers: Mutex<Vec<Buffer>>,
 }
 
-impl DirectWriter {
+impl DirectIo {
     pub(super) fn new() -> Self {
         Self { works: AtomicBool::new(flag().is_some()), buffers: Mutex::default() }
     }
@@ -40,26 +44,51 @@ impl DirectWriter {
     /// # Errors
     /// Those of the file system; a file may have been left at `path`.
     pub(super) fn write(&self, path: &Path, payload: &Payload) -> io::Result<Option<File>> {
-        if payload.len() < MIN_BYTES || !self.works.load(Ordering::Relaxed) {
+        if !self.is_for(payload.len()) {
             return Ok(None);
         }
-        let mut buffer = self.buffers().pop().unwrap_or_else(Buffer::new);
-        let written = create(path).and_then(|mut file| {
-            buffer.write(&mut file, payload)?;
-            Ok(file)
-        });
+        let mut buffer = self.buffers().pop().unwrap_or_else(|| Buffer::new(BUFFER_BYTES));
+        let written =
+            self.or_not_here(direct(OpenOptions::new().write(true).create_new(true)).open(path).and_then(|file| {
+                buffer.write(&file, path, payload)?;
+                Ok(file)
+            }));
         let mut kept = self.buffers();
         if kept.len() < BUFFERS_KEPT {
             kept.push(buffer);
         }
         drop(kept);
-        match written {
-            // What a file system says that cannot do it (tmpfs, some networked ones), or wants another alignment.
+        if let Ok(None) = &written {
+            std::fs::remove_file(path).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+        }
+        written
+    }
+
+    /// Up to `length` bytes of the file at `path` from `position`; fewer only where the file ends. `None`: not for this
+    /// length or file system.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn read(&self, path: &Path, position: u64, length: u64) -> io::Result<Option<Bytes>> {
+        if !self.is_for(length) {
+            return Ok(None);
+        }
+        self.or_not_here(
+            direct(OpenOptions::new().read(true)).open(path).and_then(|file| read(&file, position, length)),
+        )
+    }
+
+    fn is_for(&self, length: u64) -> bool {
+        length >= MIN_BYTES && self.works.load(Ordering::Relaxed)
+    }
+
+    /// Nothing, from now on, if the file system says that it cannot do this (tmpfs, some networked ones), or wants another
+    /// alignment.
+    fn or_not_here<T>(&self, done: io::Result<T>) -> io::Result<Option<T>> {
+        match done {
             Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-                tracing::debug!(error = %e, "the folder takes no direct writes; the page cache is used");
+                tracing::debug!(error = %e, "the folder takes no direct reads and writes; the page cache is used");
                 self.works.store(false, Ordering::Relaxed);
-                std::fs::remove_file(path)
-                    .or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
                 Ok(None)
             }
             other => other.map(Some),
@@ -82,9 +111,33 @@ fn flag() -> Option<i32> {
     None
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).custom_flags(flag().unwrap_or(0)).open(path)
+fn direct(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(flag().unwrap_or(0))
+}
+
+/// Reads whole sectors around what is wanted, and gives out that.
+fn read(file: &File, position: u64, length: u64) -> io::Result<Bytes> {
+    let from = position / ALIGNMENT as u64 * ALIGNMENT as u64;
+    let too_large = |_| io::Error::from(ErrorKind::OutOfMemory);
+    let wanted = usize::try_from(position - from + length).map_err(too_large)?;
+    let mut buffer = Buffer::new(wanted.next_multiple_of(ALIGNMENT));
+    let room = &mut buffer.memory[buffer.aligned.clone()];
+    let mut filled = 0;
+    while filled < wanted {
+        match file.read_at(&mut room[filled..], from + filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        // Only the end of the file leaves a sector unfilled, and from there no read is aligned.
+        if filled % ALIGNMENT != 0 {
+            break;
+        }
+    }
+    let first = usize::try_from(position - from).map_err(too_large)?.min(filled);
+    let start = buffer.aligned.start;
+    Ok(Bytes::from(buffer.memory).slice(start + first..start + filled.clamp(first, wanted.max(first))))
 }
 
 /// Memory that starts at a multiple of [`ALIGNMENT`].
@@ -95,14 +148,15 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new() -> Self {
-        let memory = vec![0; BUFFER_BYTES + ALIGNMENT];
+    fn new(bytes: usize) -> Self {
+        let memory = vec![0; bytes + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT);
-        Self { memory, aligned: start..start + BUFFER_BYTES }
+        Self { memory, aligned: start..start + bytes }
     }
 
-    /// Writes all of the payload; the last piece is filled up to the alignment, and what is too much cut off again.
-    fn write(&mut self, file: &mut File, payload: &Payload) -> io::Result<()> {
+    /// Writes all of the payload. The last piece, if it is no whole sector, goes through the page cache: padding and cutting
+    /// off would make the kernel read the sector again.
+    fn write(&mut self, mut file: &File, path: &Path, payload: &Payload) -> io::Result<()> {
         let room = &mut self.memory[self.aligned.clone()];
         let mut filled = 0;
         for chunk in payload.chunks() {
@@ -118,11 +172,11 @@ impl Buffer {
                 }
             }
         }
-        if filled > 0 {
-            let padded = filled.next_multiple_of(ALIGNMENT);
-            room[filled..padded].fill(0);
-            file.write_all(&room[..padded])?;
-            file.set_len(payload.len())?;
+        let whole = filled / ALIGNMENT * ALIGNMENT;
+        file.write_all(&room[..whole])?;
+        if whole < filled {
+            let tail = &room[whole..filled];
+            OpenOptions::new().write(true).open(path)?.write_all_at(tail, payload.len() - tail.len() as u64)?;
         }
         Ok(())
     }
@@ -142,7 +196,7 @@ mod tests {
     #[test]
     fn every_length_comes_back_to_the_byte() {
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let writer = DirectWriter::new();
+        let writer = DirectIo::new();
         let lengths = [65_536, 65_537, 69_631, 69_632, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 3_000_001];
         for (i, length) in lengths.into_iter().enumerate() {
             let path = folder.path().join(i.to_string());
@@ -152,6 +206,15 @@ mod tests {
                 None => panic!("the sources lie on a file system without direct writes; run this on a disk"),
             }
             assert_eq!(std::fs::read(&path).unwrap(), payload.to_bytes(), "{length} bytes");
+            let bytes = payload.to_bytes();
+            for (from, to) in [(0, length), (1, length), (4_095, length - 5), (4_096, length), (0, 65_536)] {
+                let wanted = (to - from) as u64;
+                let Some(read) = writer.read(&path, from as u64, wanted).unwrap() else {
+                    assert!(wanted < MIN_BYTES);
+                    continue;
+                };
+                assert!(read == bytes[from..to], "{from}..{to} of {length} bytes");
+            }
         }
         assert_eq!(writer.buffers().len(), 1, "one after another needs one buffer");
     }
@@ -159,7 +222,7 @@ mod tests {
     #[test]
     fn small_files_and_file_systems_that_cannot_are_left_to_the_caller() {
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let (path, writer) = (folder.path().join("file"), DirectWriter::new());
+        let (path, writer) = (folder.path().join("file"), DirectIo::new());
         assert!(writer.write(&path, &payload(65_535, 1000)).unwrap().is_none());
         writer.works.store(false, Ordering::Relaxed);
         assert!(writer.write(&path, &payload(100_000, 1000)).unwrap().is_none());
@@ -167,11 +230,27 @@ mod tests {
     }
 
     #[test]
+    fn a_read_ends_where_the_file_does() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let (path, io) = (folder.path().join("file"), DirectIo::new());
+        let bytes = payload(100_000, 1000).to_bytes();
+        std::fs::write(&path, &bytes).unwrap();
+        let read = |position| io.read(&path, position, 70_000).unwrap().unwrap();
+        assert_eq!(read(50_000), bytes[50_000..]);
+        assert_eq!(read(99_999), bytes[99_999..]);
+        for past in [100_000, 100_001, 102_400, 1 << 40] {
+            assert_eq!(read(past), Bytes::new(), "from {past}");
+        }
+        let gone = io.read(&folder.path().join("none"), 0, 70_000).unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
     fn a_name_that_is_taken_is_an_error_and_what_lies_there_stays() {
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "old").unwrap();
-        let error = DirectWriter::new().write(&path, &payload(100_000, 1000)).unwrap_err();
+        let error = DirectIo::new().write(&path, &payload(100_000, 1000)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
     }
