@@ -298,7 +298,7 @@ fn assemble(
         }),
         metrics: storage_metrics.upkeep,
         options: {
-            let upkeep = options.storage.upkeep(&kafka);
+            let upkeep = options.storage.upkeep(&kafka, options.bucket.is_some());
             // Whoever restores an earlier state finds its objects.
             let grace = upkeep.grace.max(options.metadata.restore_window());
             UpkeepOptions { grace, ..upkeep }

@@ -218,6 +218,9 @@ pub struct MergeOptions {
     pub target_bytes: u64,
     /// An extent of a merged object is no longer than this, bytes, unless one batch is: it is read and kept as a whole.
     pub extent_bytes: usize,
+    /// Objects whose extents are this long on average are left alone, bytes (`merge.long.extent.bytes`): reading them is no
+    /// faster for being merged.
+    pub long_extent_bytes: u64,
     /// So many fresh objects are merged even if they are smaller than the target all together (`merge.objects.min`).
     pub objects_min: usize,
     /// An object stays as it is for so long, in which those who read at the end of the log have it from the tail cache
@@ -227,12 +230,18 @@ pub struct MergeOptions {
     pub bytes_per_second: u64,
 }
 
+impl MergeOptions {
+    /// What is long where a read costs time only: the disk is as fast with pieces of this size as with larger ones.
+    pub const LONG_EXTENT_BYTES_ON_A_FOLDER: u64 = 256 << 10;
+}
+
 impl Default for MergeOptions {
     fn default() -> Self {
         Self {
             every: Duration::from_secs(10),
             target_bytes: 64 << 20,
             extent_bytes: 8 << 20,
+            long_extent_bytes: 8 << 20,
             objects_min: 64,
             age_min: Duration::from_secs(10),
             bytes_per_second: 64 << 20,

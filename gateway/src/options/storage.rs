@@ -59,6 +59,9 @@ pub struct StorageSection {
     pub merge_interval_ms: u64,
     /// Size that a merged object is to have, bytes; objects of a quarter of it are left alone.
     pub merge_target_bytes: u64,
+    /// Objects whose extents are this long on average are not merged, bytes: a merge would make reading them no faster. If
+    /// not set, 8388608 with a bucket, where each read is a request, 262144 without.
+    pub merge_long_extent_bytes: Option<u64>,
     /// So many fresh objects are merged even if they do not fill the target together.
     pub merge_objects_min: u32,
     /// An object is not merged before it is so old, ms: those who read at the end of a log have it from the tail cache.
@@ -97,6 +100,7 @@ impl Default for StorageSection {
             sweep_grace_ms: ms(upkeep.grace),
             merge_interval_ms: ms(upkeep.merge.every),
             merge_target_bytes: upkeep.merge.target_bytes,
+            merge_long_extent_bytes: None,
             merge_objects_min: u32::try_from(upkeep.merge.objects_min).unwrap_or(u32::MAX),
             merge_age_min_ms: ms(upkeep.merge.age_min),
             compact_interval_ms: ms(upkeep.compact.every),
@@ -156,8 +160,11 @@ impl StorageSection {
         lanes
     }
 
-    /// When upkeep runs and how long state is kept.
-    pub fn upkeep(&self, kafka: &KafkaSettings) -> UpkeepOptions {
+    /// When upkeep runs and how long state is kept. Without a bucket reads cost time only.
+    pub fn upkeep(&self, kafka: &KafkaSettings, has_bucket: bool) -> UpkeepOptions {
+        let merge = MergeOptions::default();
+        let long_extent_bytes =
+            if has_bucket { merge.long_extent_bytes } else { MergeOptions::LONG_EXTENT_BYTES_ON_A_FOLDER };
         let millis = |name: &str, factor: i64| {
             Duration::from_millis(u64::try_from(kafka.number(name).saturating_mul(factor)).unwrap_or(0))
         };
@@ -175,10 +182,11 @@ impl StorageSection {
             merge: MergeOptions {
                 every: Duration::from_millis(self.merge_interval_ms),
                 target_bytes: self.merge_target_bytes,
+                long_extent_bytes: self.merge_long_extent_bytes.unwrap_or(long_extent_bytes),
                 objects_min: self.merge_objects_min as usize,
                 age_min: Duration::from_millis(self.merge_age_min_ms),
                 bytes_per_second: self.upkeep_bytes_per_second,
-                ..MergeOptions::default()
+                ..merge
             },
             ..UpkeepOptions::default()
         }

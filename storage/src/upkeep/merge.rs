@@ -17,7 +17,7 @@ use metadata::model::ids::{TopicId, TopicPartition};
 use metadata::model::offset::Offset;
 use tokio::time::Instant;
 
-use self::plan::{Candidate, Group, plan};
+use self::plan::{Candidate, Group, Sizes, plan};
 use super::rewrite::{Piece, Replacement};
 use super::sources::Unreadable;
 use super::{Keeper, UpkeepError};
@@ -90,7 +90,8 @@ impl Keeper {
             });
             candidate.collect::<Vec<_>>()
         });
-        plan(candidates, self.merge_target.load(Ordering::Relaxed), options.objects_min)
+        let target_bytes = self.merge_target.load(Ordering::Relaxed);
+        plan(candidates, Sizes { target_bytes, long_extent_bytes: options.long_extent_bytes }, options.objects_min)
     }
 
     /// For each group the extents that lie in its objects: one look through the whole index, a topic at a time, so that no

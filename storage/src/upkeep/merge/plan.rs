@@ -2,7 +2,7 @@
 //!
 //! Objects have levels: what producers wrote is of level 0, and a merge of objects of one level gives one of the next. So a
 //! byte is rewritten at most [`LEVELS`] times, and once where fresh objects fill the target together. Objects of a quarter of
-//! the target or more are left alone, whatever their level.
+//! the target or more are left alone, whatever their level, and so are those whose extents are long already.
 //!
 //! A merge costs one PUT and about one GET for each of its objects. It waits until there are enough of them: `objects_min` on
 //! level 0, a quarter of that (at least two) above, or as many as fill the target. So the PUTs of merging are a few hundredths
@@ -40,6 +40,15 @@ pub(super) struct Candidate {
     pub(super) committed_ms: i64,
 }
 
+/// What merging is to reach.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Size of a merged object.
+    pub(super) target_bytes: u64,
+    /// Extents of this size on average are long.
+    pub(super) long_extent_bytes: u64,
+}
+
 /// What becomes one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
@@ -49,8 +58,9 @@ pub(super) struct Group {
 }
 
 /// The merges to make, the oldest objects of each level first, so that neighbours in time become neighbours in an object.
-pub(super) fn plan(mut candidates: Vec<Candidate>, target_bytes: u64, objects_min: usize) -> Vec<Group> {
-    candidates.retain_mut(|candidate| settle_level(candidate, target_bytes));
+pub(super) fn plan(mut candidates: Vec<Candidate>, sizes: Sizes, objects_min: usize) -> Vec<Group> {
+    let target_bytes = sizes.target_bytes;
+    candidates.retain_mut(|candidate| settle_level(candidate, sizes));
     candidates.sort_unstable_by_key(|candidate| (candidate.level, candidate.committed_ms, candidate.id));
     let mut groups = Vec::new();
     for of_level in candidates.chunk_by(|a, b| a.level == b.level) {
@@ -75,13 +85,15 @@ pub(super) fn plan(mut candidates: Vec<Candidate>, target_bytes: u64, objects_mi
 }
 
 /// Whether the object is to be merged at all; one that is mostly dead may be merged once more.
-fn settle_level(candidate: &mut Candidate, target_bytes: u64) -> bool {
+fn settle_level(candidate: &mut Candidate, sizes: Sizes) -> bool {
     let dead = candidate.bytes.saturating_sub(candidate.referenced);
     let is_mostly_dead = candidate.referenced <= candidate.bytes / DEAD_PART && dead >= DEAD_BYTES_MIN;
     if is_mostly_dead {
         candidate.level = candidate.level.min(LEVELS - 1);
     }
-    candidate.level < LEVELS && candidate.referenced < target_bytes / SMALL_PART
+    let is_long = candidate.referenced / u64::from(candidate.extents.max(1)) >= sizes.long_extent_bytes;
+    let is_small = candidate.referenced < sizes.target_bytes / SMALL_PART;
+    candidate.level < LEVELS && is_small && (is_mostly_dead || !is_long)
 }
 
 /// How many of the first objects fit into one, and whether that one is full.
@@ -105,6 +117,7 @@ mod tests {
     use crate::sample::object;
 
     const TARGET: u64 = 64 << 20;
+    const SIZES: Sizes = Sizes { target_bytes: TARGET, long_extent_bytes: 8 << 20 };
 
     fn fresh(counter: u64, bytes: u64) -> Candidate {
         Candidate {
@@ -122,23 +135,34 @@ mod tests {
     }
 
     #[test]
+    fn objects_of_long_extents_are_left_alone_unless_they_are_mostly_dead() {
+        let sizes = Sizes { long_extent_bytes: 256 << 10, ..SIZES };
+        let of = |extents, bytes, referenced| {
+            (0..64).map(move |n| Candidate { bytes, referenced, extents, ..fresh(n, bytes) }).collect::<Vec<_>>()
+        };
+        assert_eq!(plan(of(4, 1 << 20, 1 << 20), sizes, 64), []);
+        assert_eq!(counts(&plan(of(5, 1 << 20, 1 << 20), sizes, 64)), [(64, 1)]);
+        assert_eq!(counts(&plan(of(4, 8 << 20, 1 << 20), sizes, 64)), [(64, 1)], "mostly dead");
+    }
+
+    #[test]
     fn small_objects_wait_for_one_another_and_large_ones_for_nobody() {
         let few: Vec<_> = (0..63).map(|n| fresh(n, 1_000)).collect();
-        assert_eq!(plan(few, TARGET, 64), []);
+        assert_eq!(plan(few, SIZES, 64), []);
         let enough: Vec<_> = (0..64).rev().map(|n| fresh(n, 1_000)).collect();
-        let groups = plan(enough, TARGET, 64);
+        let groups = plan(enough, SIZES, 64);
         assert_eq!(counts(&groups), [(64, 1)]);
         assert!(groups[0].objects.is_sorted(), "the oldest first");
         let large: Vec<_> = (0..100).map(|n| fresh(n, TARGET / 4)).collect();
-        assert_eq!(plan(large, TARGET, 64), []);
+        assert_eq!(plan(large, SIZES, 64), []);
         let filling: Vec<_> = (0..15).map(|n| fresh(n, 10 << 20)).collect();
-        assert_eq!(counts(&plan(filling, TARGET, 64)), [(6, 1), (6, 1)], "the last three wait");
+        assert_eq!(counts(&plan(filling, SIZES, 64)), [(6, 1), (6, 1)], "the last three wait");
     }
 
     #[test]
     fn levels_are_not_mixed_and_end() {
         let of = |level| (0..16).map(move |n| Candidate { level, ..fresh(u64::from(level) * 100 + n, 1_000) });
-        let groups = plan((0..=LEVELS).flat_map(of).collect(), TARGET, 64);
+        let groups = plan((0..=LEVELS).flat_map(of).collect(), SIZES, 64);
         assert_eq!(counts(&groups), [(16, 2), (16, 3)]);
     }
 
@@ -146,16 +170,16 @@ mod tests {
     fn what_is_mostly_dead_is_moved_out_of_its_object() {
         let dead = |n| Candidate { referenced: 1 << 20, level: LEVELS, ..fresh(n, TARGET) };
         let half = |n| Candidate { referenced: TARGET / 2, level: LEVELS, ..fresh(n, TARGET) };
-        let groups = plan((0..16).map(dead).chain((20..50).map(half)).collect(), TARGET, 64);
+        let groups = plan((0..16).map(dead).chain((20..50).map(half)).collect(), SIZES, 64);
         assert_eq!(counts(&groups), [(16, LEVELS)]);
     }
 
     #[test]
     fn a_merge_replaces_no_more_extents_than_a_command_holds() {
         let many = |n| Candidate { extents: 50_000, ..fresh(n, 1_000) };
-        assert_eq!(counts(&plan((0..5).map(many).collect(), TARGET, 64)), [(2, 1), (2, 1)]);
+        assert_eq!(counts(&plan((0..5).map(many).collect(), SIZES, 64)), [(2, 1), (2, 1)]);
         let huge = |n| Candidate { extents: 200_000, ..fresh(n, 1_000) };
-        assert_eq!(plan((0..5).map(huge).collect(), TARGET, 64), []);
+        assert_eq!(plan((0..5).map(huge).collect(), SIZES, 64), []);
     }
 
     /// What a day of writing costs: PUTs and rewritten bytes of merging, against those of producing, and what is left.
@@ -164,7 +188,7 @@ mod tests {
         let (mut next, mut puts, mut moved) = (1_000_000, 0, 0);
         for n in 0..objects {
             live.insert(object(n), fresh(n, bytes));
-            for group in plan(live.values().copied().collect(), TARGET, 64) {
+            for group in plan(live.values().copied().collect(), SIZES, 64) {
                 let sources: Vec<_> = group.objects.iter().filter_map(|id| live.remove(id)).collect();
                 let sum = sources.iter().map(|s| s.bytes).sum();
                 let newest = sources.iter().map(|s| s.committed_ms).max().unwrap();
