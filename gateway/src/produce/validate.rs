@@ -160,12 +160,9 @@ fn check_records(batch: &BatchView<'_>, records: &[u8], rules: Rules<'_>) -> Res
         if record.offset_delta != seen {
             return Err(invalid(format!("Record {seen} has offset delta {}", record.offset_delta)));
         }
-        let timestamp = if batch.is_log_append_time() {
-            batch.max_timestamp()
-        } else {
-            // Round the end, as in Java: what validation sees is what readers see.
-            batch.first_timestamp().wrapping_add(record.timestamp_delta)
-        };
+        // What readers will see: round the end as in Java, and the record's own time also where the producer says that the
+        // batch has the broker's, because that claim is not kept.
+        let timestamp = batch.first_timestamp().wrapping_add(record.timestamp_delta);
         max_timestamp = max_timestamp.max(timestamp);
         if rules.config.compaction.is_some() && record.key.is_none() && keyless.len() < RECORD_ERRORS_MAX {
             keyless.push((seen, "Compacted topic cannot accept message without key".to_owned()));

@@ -155,6 +155,18 @@ fn timestamps_go_round_the_end() {
     assert_eq!((refused.code, refused.records.len(), refused.records[0].0), (ErrorCode::InvalidTimestamp, 1, 1));
 }
 
+/// A producer may claim that its batch has the broker's time. The claim goes, so the records' own times are judged and told.
+#[test]
+fn a_claim_of_append_time_is_not_kept() {
+    let claiming = batch().append_time(NOW + 1).build();
+    let valid = check(&claiming).unwrap();
+    let view = BatchView::first(&valid.bytes).unwrap();
+    assert!(view.crc_is_valid() && !view.is_log_append_time());
+    assert_eq!((view.max_timestamp(), valid.summary.max_timestamp), (NOW + 5, NOW + 5));
+    let late = RecordsBuilder::new().record(NOW + 3_600_001, None, None).append_time(NOW).build();
+    assert_eq!(code(&late), ErrorCode::InvalidTimestamp);
+}
+
 #[test]
 fn append_time_is_stamped_before_the_put() {
     let stamping = TopicConfig { log_append_time: true, ..config() };
