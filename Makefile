@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one line, and the README names the two that matter (run, test).
-.PHONY: run test bench compare soak fmt lint
+.PHONY: run test bench compare soak fuzz fmt lint
 
 run: ## a gateway on 127.0.0.1:9092 with its data in ./data
 	cargo run --release
@@ -17,6 +17,11 @@ soak: ## an hour of writing with retention and merges: memory, objects and index
 	cargo build --workspace --bins --features gateway/failpoints
 	STREAMHOUSE_SOAK_SECONDS=3600 cargo test --workspace --features gateway/failpoints --test soak -- --nocapture
 	STREAMHOUSE_CHAOS_SECONDS=1800 cargo test --workspace --features gateway/failpoints --test chaos -- --nocapture
+
+fuzz: ## every decoder of foreign bytes for a minute; needs a nightly compiler and cargo-fuzz
+	cp Cargo.lock compat-tests/fuzz/
+	cd compat-tests && for target in request batch segment journal; do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=60 -max_len=65536 -malloc_limit_mb=256 || exit 1; done
 
 fmt:
 	cargo fmt --all
