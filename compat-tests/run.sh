@@ -29,6 +29,8 @@ go - the Go clients and the foreign S3 server
 perl perl kcat
 pg_ctlcluster postgresql the journal in PostgreSQL
 kcat kcat itself
+nc netcat-openbsd health checks of compose files
+unshare util-linux names of compose files
 chromium-headless-shell chromium-headless-shell,fonts-dejavu-core the console in a browser
 podman podman,containernetworking-plugins the image in real containers
 runc runc the image in real containers
