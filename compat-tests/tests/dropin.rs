@@ -118,6 +118,33 @@ async fn a_listener_without_a_name_for_its_clients_is_named_with_its_variable() 
     assert_eq!(ended.stderr, said);
 }
 
+/// Of our own variables, too; and one that stands for a flag.
+#[tokio::test]
+async fn what_is_wrong_in_our_own_variables_ends_with_one_line_that_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (name, value) in [
+        ("STREAMHOUSE_KAFKA_ENV", "perhaps"),
+        ("STREAMHOUSE_CONFIG", "/there/is/none.toml"),
+        ("STREAMHOUSE_PROPERTIES", "/there/is/none.properties"),
+        ("STREAMHOUSE_LOG", "x=y=z"),
+        ("STREAMHOUSE_LOG_FORMAT", "xml"),
+        ("STREAMHOUSE_LISTEN", taken.as_str()),
+        ("STREAMHOUSE_ADMIN", taken.as_str()),
+        ("STREAMHOUSE_DATA", "/proc/streamhouse"),
+        ("STREAMHOUSE_JOURNAL", "postgres://streamhouse:secret@127.0.0.1:1/streamhouse"),
+    ] {
+        let setup =
+            Setup::bare().unwrap().env("STREAMHOUSE_LISTEN", "127.0.0.1:0").env("STREAMHOUSE_ADMIN", "127.0.0.1:0");
+        let setup = setup.env("STREAMHOUSE_DATA", TempDir::new().unwrap().path().display().to_string());
+        let ended = setup.env(name, value).run().await.unwrap();
+        assert!(matches!(ended.code, Some(1..=2)), "{name}={value}: {ended:?}");
+        let errors: Vec<&str> = ended.stderr.lines().filter(|line| !line.contains(" INFO ")).collect();
+        assert!(errors.len() == 1 && errors[0].contains(name), "{name}={value}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+    }
+}
+
 /// The volume of another user, or one that is mounted read-only.
 #[tokio::test]
 async fn a_volume_that_cannot_be_written_is_named_with_its_variable() {

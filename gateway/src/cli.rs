@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::BoolishValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::options::Options;
 use crate::options::kafka_env::{self, Properties, Remarks, Surroundings, Translated};
-use crate::options::load::{OptionsError, documented, load};
+use crate::options::load::{OptionsError, Origins, documented, load};
 use crate::survey::parse_time;
 
 /// A Kafka-compatible gateway that keeps every record in S3.
@@ -23,7 +25,7 @@ pub struct Cli {
     #[arg(long, env = "STREAMHOUSE_PROPERTIES", value_name = "FILE")]
     properties: Option<PathBuf>,
     /// Obey the environment and files of Kafka's container images (KAFKA_*, KAFKA_CFG_*); docs/drop-in.md
-    #[arg(long, env = "STREAMHOUSE_KAFKA_ENV")]
+    #[arg(long, env = "STREAMHOUSE_KAFKA_ENV", value_parser = BoolishValueParser::new())]
     kafka_env: bool,
     /// Address for Kafka clients; several as NAME://HOST:PORT,... [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
@@ -146,8 +148,7 @@ impl PlaceArgs {
             ("log", self.log.as_ref()),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?.clone()))).collect();
-        let options = load(Table::new(), None, std::env::vars(), &[], flags)?;
-        options.validate()?;
+        let (options, _) = load((Table::new(), Origins::new()), None, std::env::vars(), &[], flags)?;
         Ok(options)
     }
 }
@@ -192,18 +193,11 @@ impl Cli {
             ("log-format", &self.log_format),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
-        let Translated { table, mut remarks } = self.kafkas_own()?;
-        let kafkas = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
-        let (data, listen) = (kafkas("data"), kafkas("listen"));
-        let options = load(table, self.config.as_deref(), std::env::vars(), &self.sets, flags)?;
-        options.validate()?;
-        // Something else may have won over Kafka's own.
-        if data.is_none_or(|data| options.data != Path::new(&data)) {
-            remarks.origins.remove("--data");
-        }
-        if listen.is_none_or(|listen| options.listen != listen) {
-            remarks.origins.remove("--listen");
-        }
+        let Translated { table, mut remarks } = self.kafkas_own().map_err(with_variable)?;
+        let base = (table, std::mem::take(&mut remarks.origins));
+        let loaded = load(base, self.config.as_deref(), std::env::vars(), &self.sets, flags);
+        let (options, origins) = loaded.map_err(with_variable)?;
+        remarks.origins = origins;
         remarks.warnings.extend(kafka_env::data_of_a_broker(&options.data));
         Ok((options, remarks))
     }
@@ -235,6 +229,30 @@ impl Cli {
     }
 }
 
+/// A file that cannot be read is named with the variable that named it.
+fn with_variable(error: OptionsError) -> OptionsError {
+    let OptionsError::File { mut path, source } = error else { return error };
+    let is_its = |variable: &&&str| std::env::var(variable).is_ok_and(|value| value == path);
+    if let Some(variable) = ["STREAMHOUSE_CONFIG", "STREAMHOUSE_PROPERTIES"].iter().find(is_its) {
+        path = format!("{path} ({variable})");
+    }
+    OptionsError::File { path, source }
+}
+
+/// One line for a flag's value that stood in its variable, not on the command line: whoever wrote it knows no flag.
+pub fn of_variable(
+    error: &clap::Error,
+    variable: impl Fn(&str) -> Option<String>,
+    mut words: impl Iterator<Item = String>,
+) -> Option<String> {
+    let (ErrorKind::InvalidValue | ErrorKind::ValueValidation) = error.kind() else { return None };
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = shown.split(' ').next()?;
+    let name = format!("STREAMHOUSE_{}", flag.strip_prefix("--")?.replace('-', "_").to_uppercase());
+    let value = variable(&name).filter(|_| !words.any(|word| word.starts_with(flag)))?;
+    Some(format!("{name}: `{value}` is not a value that --help allows for {flag}"))
+}
+
 /// The list that `--list-options` prints.
 pub fn list_options() -> String {
     let lines = documented().into_iter().map(|option| {
@@ -242,4 +260,22 @@ pub fn list_options() -> String {
         format!("{}\n    {}{default}\n", option.key, option.doc)
     });
     lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_value_of_a_flag_names_the_variable_it_stood_in() {
+        let wrong = Cli::try_parse_from(["streamhouse", "--config="]).unwrap_err();
+        let said = |name: &str, word: &str| {
+            let variable = |asked: &str| (asked == name).then(String::new);
+            of_variable(&wrong, variable, std::iter::once(word.to_owned()))
+        };
+        let line = said("STREAMHOUSE_CONFIG", "health").unwrap();
+        assert!(line.starts_with("STREAMHOUSE_CONFIG: ") && !line.contains('\n'), "{line}");
+        assert_eq!(said("STREAMHOUSE_CONFIG", "--config="), None, "it stands on the command line");
+        assert_eq!(said("STREAMHOUSE_DATA", "health"), None);
+    }
 }

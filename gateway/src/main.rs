@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use gateway::admin::ask::ask;
 use gateway::app::App;
-use gateway::cli::{Cli, Command, list_options};
+use gateway::cli::{Cli, Command, list_options, of_variable};
 use gateway::options::kafka_env::Remarks;
 use gateway::options::{LogFormat, Options};
 use gateway::restore::restore;
@@ -27,7 +27,16 @@ const EXIT_HURRIED: u8 = 130;
 
 fn main() -> ExitCode {
     metadata::failpoint::arm_from_env();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match of_variable(&error, |name| std::env::var(name).ok(), std::env::args()) {
+            Some(line) => {
+                eprintln!("streamhouse: {line}");
+                return ExitCode::from(EXIT_OPTIONS);
+            }
+            None => error.exit(),
+        },
+    };
     if cli.list_options {
         print!("{}", list_options());
         return ExitCode::SUCCESS;
@@ -50,7 +59,7 @@ fn main() -> ExitCode {
         }
     };
     if let Err(error) = log_to_stderr(&options) {
-        eprintln!("streamhouse: option `log`: {error}");
+        eprintln!("streamhouse: option `log`: {error}{}", remarks.blame("--log"));
         return ExitCode::from(EXIT_OPTIONS);
     }
     remarks.log();

@@ -159,8 +159,8 @@ impl Options {
         self.journal_place()?;
         self.postgres()?;
         self.writer()?;
-        if let Some(problem) = self.metadata.problem() {
-            return Err(wrong("metadata", &problem));
+        if let Some((key, problem)) = self.metadata.problem() {
+            return Err(wrong(&format!("metadata.{key}"), &problem));
         }
         kafka::validate(&self.kafka)
     }
@@ -267,6 +267,8 @@ mod tests {
         refused(|o| o.journal = Some("postgres://db/x".into()), "journal");
         refused(|o| o.journal = Some("postgres://u@db/x?sslmode=never".into()), "journal");
         refused(|o| o.node_id = Some(-1), "node-id");
+        refused(|o| o.metadata.snapshot_bytes = 0, "metadata.snapshot-bytes");
+        refused(|o| o.storage.uploads_max = 0, "storage.uploads-max");
         refused(|o| drop(o.kafka.insert("num.partition".into(), "1".into())), "kafka.num.partition");
     }
 

@@ -92,8 +92,8 @@ impl Metadata {
     pub async fn start(mut parts: MetadataParts) -> Result<Metadata, StartError> {
         let started = tokio::time::Instant::now();
         let deadline = started + parts.options.start_timeout();
-        if let Some(problem) = parts.options.problem() {
-            return Err(StartError::Options(problem));
+        if let Some((name, problem)) = parts.options.problem() {
+            return Err(StartError::Options(format!("{name} {problem}")));
         }
         let session = SessionId::random();
         let loaded = load_by(deadline, session, &parts).await?;

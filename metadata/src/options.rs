@@ -71,8 +71,8 @@ impl Default for MetadataOptions {
 }
 
 impl MetadataOptions {
-    /// What is wrong with these options, in words for whoever set them; `None` if nothing is.
-    pub fn problem(&self) -> Option<String> {
+    /// Which of these options is wrong, and how; `None` if none is.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
         let positive = [
             ("journal-timeout-ms", self.journal_timeout_ms),
             ("retry-initial-ms", self.retry_initial_ms),
@@ -85,13 +85,14 @@ impl MetadataOptions {
             ("snapshot-bytes", self.snapshot_bytes),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Some(format!("{name} must be above 0"));
+            return Some((name, "must be above 0".into()));
         }
         let Self { renew_interval_ms: renew, session_timeout_ms: timeout, .. } = *self;
         if renew.is_some_and(|renew| renew >= timeout.unwrap_or(SESSION_TIMEOUT_MS)) && timeout.is_some() {
-            return Some("renew-interval-ms must be below session-timeout-ms".into());
+            return Some(("renew-interval-ms", "must be below session-timeout-ms".into()));
         }
-        (self.retry_max_ms < self.retry_initial_ms).then(|| "retry-max-ms must not be below retry-initial-ms".into())
+        (self.retry_max_ms < self.retry_initial_ms)
+            .then(|| ("retry-max-ms", "must not be below retry-initial-ms".into()))
     }
 
     /// The same numbers for a gateway that shares its journal with others: sessions are renewed and watched.

@@ -76,7 +76,8 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores,
             Stores::new(&lanes, &retry, metrics.hedged_gets(), |purpose| Arc::new(measured(purpose)))
         }
         Some(url) => {
-            let place = format!("the bucket {} (--bucket)", options.bucket.as_deref().unwrap_or_default());
+            let at = options.endpoint.as_ref().map(|url| format!(" at {url} (--endpoint)")).unwrap_or_default();
+            let place = format!("the bucket {} (--bucket){at}", options.bucket.as_deref().unwrap_or_default());
             let mut s3 = S3Options::new(url.name);
             s3.prefix = url.prefix;
             s3.endpoint.clone_from(&options.endpoint);

@@ -22,7 +22,7 @@ use toml::{Table, Value};
 
 use self::meaning::Meaning;
 use super::kafka;
-use super::load::OptionsError;
+use super::load::{OptionsError, Origins};
 
 pub use self::properties::{from_env, from_file};
 
@@ -68,8 +68,8 @@ pub struct Remarks {
     pub without_effect: Vec<String>,
     /// Sentences, each a warning.
     pub warnings: Vec<String>,
-    /// Flags whose options were set by a variable or a file, and which: to be named when the value turns out to be of no use.
-    pub origins: BTreeMap<&'static str, String>,
+    /// What set each option, if not a flag: to be named when the value turns out to be of no use.
+    pub origins: Origins,
 }
 
 /// Our options as Kafka's properties ask for them.
@@ -82,10 +82,14 @@ pub struct Translated {
 }
 
 impl Remarks {
-    /// What set the option that an error text names by its flag, as words to be added to that text.
+    /// What set the options that an error text names by their flags, as words to be added to that text.
     pub fn blame(&self, error: &str) -> String {
-        let named = self.origins.iter().find(|(flag, _)| error.contains(**flag));
-        named.map(|(_, origin)| format!(" (it is set by {origin})")).unwrap_or_default()
+        let is_in_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let is_named = |key: &str| error.split(&format!("--{key}")).skip(1).any(|rest| !rest.starts_with(is_in_name));
+        let mut named: Vec<&str> =
+            self.origins.iter().filter(|(key, _)| is_named(key)).map(|(_, by)| by.as_str()).collect();
+        named.dedup();
+        if named.is_empty() { String::new() } else { format!(" (it is set by {})", named.join(", ")) }
     }
 
     /// Writes them to the log: one line for all that has no effect, one for each warning.
@@ -142,9 +146,15 @@ pub fn translate(properties: &Properties, around: &Surroundings) -> Result<Trans
     bind::listeners(properties, around, &mut translated)?;
     if around.image && !translated.table.contains_key("data") {
         let folder = USUAL_FOLDERS.iter().find(|folder| is_mount(&around.mounts, folder));
-        if let Some(folder) = folder {
-            translated.table.insert("data".into(), Value::String((*folder).to_owned()));
-        }
+        let other = "KAFKA_LOG_DIRS or STREAMHOUSE_DATA names another";
+        let by = match folder {
+            Some(folder) => {
+                translated.table.insert("data".into(), Value::String((*folder).to_owned()));
+                format!("what is mounted there; {other}")
+            }
+            None => format!("the image; {other}"),
+        };
+        translated.remarks.origins.insert("data".into(), by);
     }
     Ok(translated)
 }
@@ -166,11 +176,11 @@ fn option(to: &mut Translated, key: &str, name: &str, property: &Property) -> Re
                 let at = &property.origin;
                 to.remarks.warnings.push(format!("{at}: only the first of these folders is used: {first}"));
             }
-            to.remarks.origins.insert("--data", property.origin.clone());
             Value::String(first.to_owned())
         }
         _ => Value::String(text.to_owned()),
     };
+    to.remarks.origins.insert(key.to_owned(), property.origin.clone());
     // The newer of two names for the same (node.id, log.dirs) stands later in the order of names, and so wins.
     to.table.insert(key.to_owned(), value);
     Ok(())

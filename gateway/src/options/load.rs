@@ -3,6 +3,7 @@
 //! Later wins: the TOML file, `STREAMHOUSE_<SECTION>_<KEY>` variables, `--set section.key=value`, flags. A key that no
 //! option has is refused, naming the nearest one that exists.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -103,20 +104,39 @@ impl Kind {
     }
 }
 
-/// Lays the sources over each other and checks the keys; `base` has the lowest place. Values are checked by
-/// [`Options::validate`].
+/// Options by key, and the variable that set each. An option that something else set last is not here.
+pub type Origins = BTreeMap<String, String>;
+
+impl OptionsError {
+    /// Names the variable that set the option, if a variable did.
+    fn blaming(self, origins: &Origins) -> Self {
+        match self {
+            Self::Value { key, reason } => {
+                let by = origins.get(&key).map(|origin| format!(" (it is set by {origin})")).unwrap_or_default();
+                Self::Value { key, reason: reason + &by }
+            }
+            other @ (Self::File { .. } | Self::Syntax { .. } | Self::Unknown { .. } | Self::Kafka { .. }) => other,
+        }
+    }
+}
+
+/// Lays the sources over each other and checks keys and values; `base`, whose own origins are given too, has the lowest place.
+///
+/// # Errors
+/// For the first key or value that cannot be; the text names the variable that set it, if one did.
 pub fn load(
-    base: Table,
+    (base, mut origins): (Table, Origins),
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
     sets: &[String],
     flags: Vec<(&'static str, String)>,
-) -> Result<Options, OptionsError> {
+) -> Result<(Options, Origins), OptionsError> {
     let known = documented();
     let mut table = base;
     if let Some(path) = file {
         let read = read_file(path)?;
         refuse_unknown(&read, "", &known)?;
+        origins.retain(|key, _| !has(&read, key));
         lay_over(&mut table, read);
     }
     for (name, value) in env.filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
@@ -131,21 +151,38 @@ pub fn load(
             nearest: nearest(&words, known.iter().map(|d| d.key.replace('.', "-")))
                 .map(|n| format!("{ENV_PREFIX}{}", n.replace('-', "_").to_uppercase())),
         })?;
-        insert(&mut table, &key, &value, &known)?;
+        origins.insert(key.clone(), name);
+        insert(&mut table, &key, &value, &known).map_err(|error| error.blaming(&origins))?;
     }
     for set in sets {
         let (key, value) = set
             .split_once('=')
             .ok_or_else(|| OptionsError::Value { key: set.clone(), reason: "--set wants section.key=value".into() })?;
         check_key(key, "--set", &known)?;
+        origins.remove(key);
         insert(&mut table, key, value, &known)?;
     }
     for (key, value) in flags {
+        origins.remove(key);
         insert(&mut table, key, &value, &known)?;
     }
-    table
-        .try_into::<Options>()
-        .map_err(|e| OptionsError::Value { key: "configuration".into(), reason: e.message().to_owned() })
+    let options = typed(table, "configuration")?;
+    options.validate().map_err(|error| error.blaming(&origins))?;
+    Ok((options, origins))
+}
+
+fn typed(table: Table, key: &str) -> Result<Options, OptionsError> {
+    let wrong =
+        |error: toml::de::Error| OptionsError::Value { key: key.to_owned(), reason: error.message().to_owned() };
+    table.try_into().map_err(wrong)
+}
+
+/// Whether the table has a value at the dotted key.
+fn has(table: &Table, key: &str) -> bool {
+    match key.split_once('.') {
+        Some((section, rest)) => table.get(section).and_then(Value::as_table).is_some_and(|inner| has(inner, rest)),
+        None => table.contains_key(key),
+    }
 }
 
 /// Every option with its documentation and default, in key order.
@@ -180,7 +217,10 @@ fn resolve<'a>(root: &'a Json, node: &'a Json) -> &'a Json {
 fn read_file(path: &Path) -> Result<Table, OptionsError> {
     let shown = || path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| OptionsError::File { path: shown(), source })?;
-    text.parse::<Table>().map_err(|e| OptionsError::Syntax { path: shown(), message: e.to_string() })
+    text.parse::<Table>().map_err(|e| {
+        let line = text[..e.span().map_or(0, |span| span.start)].matches('\n').count() + 1;
+        OptionsError::Syntax { path: shown(), message: format!("line {line}: {}", e.message().replace('\n', ", ")) }
+    })
 }
 
 fn lay_over(lower: &mut Table, upper: Table) {
@@ -239,17 +279,14 @@ fn insert(table: &mut Table, key: &str, text: &str, known: &[Documented]) -> Res
         Kind::Flag => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
         Kind::Text => Value::String(text.to_owned()),
     };
-    let mut at = table;
-    let mut parts = key.split('.').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            at.insert(part.to_owned(), value);
-            return Ok(());
-        }
-        let next = at.entry(part).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(inner) = next else { return Err(wrong("in a section")) };
-        at = inner;
+    let (sections, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut alone = Table::from_iter([(name.to_owned(), value)]);
+    for section in sections.rsplit('.').filter(|section| !section.is_empty()) {
+        alone = Table::from_iter([(section.to_owned(), Value::Table(alone))]);
     }
+    // By itself first: a value that does not fit is then known by its key.
+    typed(alone.clone(), key)?;
+    lay_over(table, alone);
     Ok(())
 }
 
@@ -258,7 +295,15 @@ mod tests {
     use super::*;
 
     fn set(key: &str) -> Result<Options, OptionsError> {
-        load(Table::new(), None, std::iter::empty(), &[key.to_owned()], Vec::new())
+        let nothing = (Table::new(), Origins::new());
+        load(nothing, None, std::iter::empty(), &[key.to_owned()], Vec::new()).map(|(options, _)| options)
+    }
+
+    /// With variables of the environment, and flags.
+    fn with(variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<(Options, Origins), OptionsError> {
+        let env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let flags = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        load((Table::new(), Origins::new()), None, env, &[], flags)
     }
 
     #[test]
@@ -273,16 +318,45 @@ mod tests {
     fn a_wrong_key_names_the_nearest() {
         let message = set("node-idd=3").unwrap_err().to_string();
         assert!(message.contains("did you mean `node-id`"), "{message}");
-        let env = [("STREAMHOUSE_LISTN".to_owned(), "x".to_owned())].into_iter();
-        let message = load(Table::new(), None, env, &[], Vec::new()).unwrap_err().to_string();
+        let message = with(&[("STREAMHOUSE_LISTN", "x")], &[]).unwrap_err().to_string();
         assert!(message.contains("STREAMHOUSE_LISTEN"), "{message}");
     }
 
     #[test]
     fn later_sources_win() {
         let env = [("STREAMHOUSE_NODE_ID".to_owned(), "2".to_owned())].into_iter();
-        let options = load(Table::new(), None, env, &["node-id=3".into()], vec![("node-id", "4".into())]).unwrap();
-        assert_eq!(options.node_id, Some(4));
+        let nothing = (Table::new(), Origins::new());
+        let (options, origins) =
+            load(nothing, None, env, &["node-id=3".into()], vec![("node-id", "4".into())]).unwrap();
+        assert_eq!((options.node_id, origins), (Some(4), Origins::new()));
+    }
+
+    /// Issue 4: one line that names the variable, whatever is wrong with the value.
+    #[test]
+    fn a_wrong_value_names_its_variable() {
+        for (name, value) in [
+            ("STREAMHOUSE_NODE_ID", "one"),
+            ("STREAMHOUSE_NODE_ID", "-1"),
+            ("STREAMHOUSE_LISTEN", "9092"),
+            ("STREAMHOUSE_ADVERTISE", "0.0.0.0:9092"),
+            ("STREAMHOUSE_ADMIN", "0.0.0.0:9464"),
+            ("STREAMHOUSE_BUCKET", "records"),
+            ("STREAMHOUSE_ENDPOINT", "minio:9000"),
+            ("STREAMHOUSE_JOURNAL", "etcd"),
+            ("STREAMHOUSE_LOG_FORMAT", "xml"),
+            ("STREAMHOUSE_CONSOLE_POINT_MS", "-5"),
+            ("STREAMHOUSE_STORAGE_PROFILE", "fast"),
+            ("STREAMHOUSE_STORAGE_PUT_BUDGET", "much"),
+            ("STREAMHOUSE_STORAGE_SEGMENT_BYTES", "0"),
+            ("STREAMHOUSE_COST_PRICES", "azure"),
+            ("STREAMHOUSE_COST_PUT_PER_1000", "-1"),
+            ("STREAMHOUSE_METADATA_SNAPSHOT_BYTES", "0"),
+        ] {
+            let message = with(&[(name, value)], &[]).unwrap_err().to_string();
+            assert!(message.contains(name) && !message.contains('\n'), "{name}={value}: {message}");
+        }
+        let message = with(&[("STREAMHOUSE_NODE_ID", "1")], &[("node-id", "x")]).unwrap_err().to_string();
+        assert!(!message.contains("STREAMHOUSE"), "a flag won: {message}");
     }
 
     #[test]

@@ -136,8 +136,9 @@ impl StorageSection {
         writer.uploads_max = self.uploads_max as usize;
         writer.memory_bytes = usize::try_from(self.write_memory_bytes).unwrap_or(usize::MAX);
         writer.deadline = Duration::from_millis(self.write_deadline_ms.into());
-        if writer.numbers.segment_bytes == 0 || writer.uploads_max == 0 {
-            return Err(wrong("segment-bytes", "segment-bytes and uploads-max must be above 0".into()));
+        let positive = [("segment-bytes", writer.numbers.segment_bytes), ("uploads-max", writer.uploads_max)];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(wrong(key, "must be above 0".into()));
         }
         Ok(writer)
     }

@@ -64,7 +64,7 @@ pub enum OpenError {
         reason: Arc<str>,
     },
     /// The server, or what is in it, cannot keep a journal.
-    #[error("PostgreSQL at {place} cannot keep the journal: {reason}")]
+    #[error("PostgreSQL at {place} cannot keep the journal (--journal): {reason}")]
     Unfit {
         /// Host and database.
         place: String,

@@ -93,7 +93,8 @@ pub(super) fn listeners(
     {
         return Err(refusal(property, ADVERTISED, &format!("there is no listener {name} in {LISTENERS}")));
     }
-    to.remarks.origins.insert("--listen", source.origin.clone());
+    to.remarks.origins.insert("listen".into(), source.origin.clone());
+    to.remarks.origins.insert("advertise".into(), advertised.unwrap_or(source).origin.clone());
     to.table.insert("listen".into(), Value::String(listen.join(",")));
     to.table.insert("advertise".into(), Value::String(advertise.join(",")));
     Ok(())

@@ -1,5 +1,6 @@
 //! Environments in the shapes that public compose files use, and what becomes of each.
 
+use super::super::load::load;
 use super::*;
 
 fn around(image: bool) -> Surroundings {
@@ -118,9 +119,39 @@ fn every_shape_listens_and_tells_what_it_should() {
         let found = translated(lines);
         assert_eq!((text(&found, "listen"), text(&found, "advertise")), (*listen, *advertise), "{name}");
         assert_eq!(found.remarks.warnings, Vec::<String>::new(), "{name}");
-        let options = super::super::load::load(found.table, None, std::iter::empty(), &[], Vec::new()).unwrap();
-        options.validate().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let base = (found.table, found.remarks.origins);
+        if let Err(error) = load(base, None, std::iter::empty(), &[], Vec::new()) {
+            panic!("{name}: {error}");
+        }
     }
+}
+
+/// What Kafka's names cannot say wrong, but ours can once they are translated.
+#[test]
+fn what_is_wrong_in_our_terms_names_kafkas_variable() {
+    for (lines, variable) in [
+        ("KAFKA_LISTENERS: PLAINTEXT://:9092,PLAINTEXT://:9093", "KAFKA_LISTENERS"),
+        ("KAFKA_CFG_ADVERTISED_LISTENERS: PLAINTEXT://a:9092,PLAINTEXT://b:9092", "KAFKA_CFG_ADVERTISED_LISTENERS"),
+        (
+            "KAFKA_LISTENERS: IN SIDE://:9092\nKAFKA_LISTENER_SECURITY_PROTOCOL_MAP: IN SIDE:PLAINTEXT",
+            "KAFKA_LISTENERS",
+        ),
+    ] {
+        let Translated { table, remarks } = translated(lines);
+        let message =
+            load((table, remarks.origins), None, std::iter::empty(), &[], Vec::new()).unwrap_err().to_string();
+        assert!(message.ends_with(&format!("(it is set by {variable})")), "{lines}: {message}");
+    }
+}
+
+#[test]
+fn a_failure_names_what_set_the_options_it_speaks_of() {
+    let remarks = translated("KAFKA_LISTENERS: PLAINTEXT://:9092\nKAFKA_LOG_DIRS: /data").remarks;
+    assert_eq!(remarks.blame("in use; choose another with --listen"), " (it is set by KAFKA_LISTENERS)");
+    assert_eq!(remarks.blame("choose --listen or --data"), " (it is set by KAFKA_LOG_DIRS, KAFKA_LISTENERS)");
+    assert_eq!(remarks.blame("--database, --listeners and --log"), "");
+    let mounted = translated("").remarks.blame("cannot use the data folder (--data)");
+    assert_eq!(mounted, " (it is set by what is mounted there; KAFKA_LOG_DIRS or STREAMHOUSE_DATA names another)");
 }
 
 #[test]
