@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one line, and the README names the two that matter (run, test).
-.PHONY: run test bench compare soak fuzz fmt lint
+.PHONY: run test bench compare compose soak fuzz fmt lint
 
 run: ## a gateway on 127.0.0.1:9092 with its data in ./data
 	cargo run --release
@@ -12,6 +12,10 @@ bench: ## prints the numbers the README quotes, and how they were measured
 
 compare: ## beside Apache Kafka and Nisshi: the same clients, the same work, in turn; compare.sh --quick takes 20 minutes
 	bash compat-tests/compare/compare.sh
+
+compose: ## the compose files in real containers, with MinIO, PostgreSQL and Prometheus; see docker/compose-test.sh for what it needs
+	cargo build --release --bin streamhouse --bin kafka-tools
+	docker/compose-test.sh "$${CARGO_TARGET_DIR:-target}/release/streamhouse"
 
 soak: ## an hour of writing with retention and merges: memory, objects and index must stay flat; half an hour of faults in a cluster
 	cargo build --workspace --bins --features gateway/failpoints

@@ -189,20 +189,28 @@ fn a_minute_ago() -> String {
     String::from_utf8(output.expect("date runs").stdout).expect("text").trim().to_owned()
 }
 
-/// The issue's bound is 50 ms for an optimised program on a quiet machine; this is a debug build beside other tests, so the fastest of
-/// many calls counts: what is asserted is that nothing in the command waits for a clock.
+/// Issue 4's bound, which docker/test.sh asks of an optimised program. This is a debug build beside other tests, so the fastest call
+/// counts, and on a busy machine there are as many as it takes: a command that waits for a clock is never below the bound.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_takes_milliseconds() {
     let gateway = gateway().await;
     must(&gateway, "kafka-topics --create --topic t", "").await;
-    let mut fastest = Duration::MAX;
-    for _ in 0..20 {
+    let (bound, deadline) = (Duration::from_millis(50), Instant::now() + PATIENCE);
+    let mut took = Vec::new();
+    while took.len() < 20 || (took[0] >= bound && Instant::now() < deadline) {
         let begun = Instant::now();
         assert_eq!(must(&gateway, "kafka-topics --list", "").await, "t\n");
-        fastest = fastest.min(begun.elapsed());
+        took.push(begun.elapsed());
+        took.sort();
     }
-    println!("kafka-topics --list: {fastest:?}");
-    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
+    println!(
+        "kafka-topics --list: {:?} to {:?}, half of {} below {:?}",
+        took[0],
+        took[took.len() - 1],
+        took.len(),
+        took[took.len() / 2]
+    );
+    assert!(took[0] < bound, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

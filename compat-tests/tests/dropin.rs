@@ -132,7 +132,7 @@ async fn what_is_wrong_in_our_own_variables_ends_with_one_line_that_names_it() {
         ("STREAMHOUSE_LISTEN", taken.as_str()),
         ("STREAMHOUSE_ADMIN", taken.as_str()),
         ("STREAMHOUSE_DATA", "/proc/streamhouse"),
-        ("STREAMHOUSE_JOURNAL", "postgres://streamhouse:secret@127.0.0.1:1/streamhouse"),
+        ("STREAMHOUSE_JOURNAL", "postgres://streamhouse:secret@127.0.0.1/streamhouse?sslmode=never"),
     ] {
         let setup =
             Setup::bare().unwrap().env("STREAMHOUSE_LISTEN", "127.0.0.1:0").env("STREAMHOUSE_ADMIN", "127.0.0.1:0");
