@@ -181,6 +181,39 @@ async fn l9_records_are_served_while_postgresql_is_away() {
     assert!(all.iter().filter(|value| *value == "lost").count() <= 2, "{all:?}");
 }
 
+/// A scrub asks the journal itself; a folder of objects has no copies of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scrub_asks_the_journal_in_postgresql() {
+    let cluster = Cluster::new();
+    let gateway = cluster.gateway().await;
+    assert_eq!(create_topic(&mut gateway.client().await.unwrap(), "t", 1, &[]).await.unwrap(), 0);
+    for value in ["a", "b", "c"] {
+        produce_until_taken(&gateway, value).await;
+    }
+    let scrub = async |url: Option<&str>| {
+        let folder = cluster.folder.path().display().to_string();
+        let setup = Setup::bare().unwrap().args(["scrub", "--data", &folder]);
+        url.into_iter().fold(setup, |setup, url| setup.args(["--journal", url])).run().await.unwrap()
+    };
+    let sound = scrub(Some(&cluster.server.url())).await;
+    assert_eq!(sound.code, Some(0), "beside a running gateway: {}{}", sound.stdout, sound.stderr);
+    assert!(
+        sound.stdout.contains("3 objects") && sound.stdout.contains(" 0 unreadable, 0 unreferenced"),
+        "{}",
+        sound.stdout
+    );
+    for (url, word) in [(None, "postgres://"), (Some(cluster.server.url_of("another")), "empty")] {
+        let refused = scrub(url.as_deref()).await;
+        assert!(refused.code == Some(1) && refused.stderr.contains(word), "{}{}", refused.stdout, refused.stderr);
+    }
+    let segments = cluster.folder.path().join("objects/segments");
+    let missing = std::fs::read_dir(&segments).unwrap().next().unwrap().unwrap();
+    std::fs::remove_file(missing.path()).unwrap();
+    let found = scrub(Some(&cluster.server.url())).await;
+    assert_eq!(found.code, Some(4), "{}{}", found.stdout, found.stderr);
+    assert!(found.stdout.contains(" 1 unreadable"), "{}", found.stdout);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_gateways_with_one_node_id_the_newer_goes_on() {
     let cluster = Cluster::new();

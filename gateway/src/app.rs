@@ -238,7 +238,7 @@ async fn start_metadata(
     let cluster_id = metadata.read(|state| state.cluster_id().to_owned());
     claim::claim(&bucket, &cluster_id, place).await?;
     // Not sooner: it writes into the bucket, which may turn out to be another cluster's.
-    let archiver = journal::archiver(options, place, stores, &journal);
+    let archiver = journal::archiver(options, place, stores, &journal, &metadata);
     Ok((metadata, cluster_id, archiver))
 }
 

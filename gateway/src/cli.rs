@@ -93,7 +93,7 @@ pub enum Command {
     /// Make a lost journal again from the bucket, or go back to an earlier time
     Restore(RestoreArgs),
     /// Read and check every stored byte, and tell what nothing refers to
-    Scrub(PlaceArgs),
+    Scrub(ScrubArgs),
     /// Ask a running gateway whether it takes clients; exit code 0 if it does. Made for container health checks
     Health {
         /// Address of its admin listener
@@ -136,9 +136,26 @@ pub struct RestoreArgs {
     journal: Option<String>,
 }
 
+/// See [`Command::Scrub`].
+#[derive(Debug, Clone, Args)]
+pub struct ScrubArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Read the journal there, as postgres://USER:PASSWORD@HOST/DATABASE, instead of its copies in the bucket
+    #[arg(long, value_name = "PLACE")]
+    journal: Option<String>,
+}
+
+impl ScrubArgs {
+    /// The options that say the same.
+    pub fn options(&self) -> Result<Options, OptionsError> {
+        self.place.options(self.journal.as_ref())
+    }
+}
+
 impl PlaceArgs {
     /// The options that say the same.
-    pub fn options(&self, journal: Option<&String>) -> Result<Options, OptionsError> {
+    fn options(&self, journal: Option<&String>) -> Result<Options, OptionsError> {
         let flags = [
             ("bucket", self.from.as_ref()),
             ("endpoint", self.endpoint.as_ref()),

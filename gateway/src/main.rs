@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
     let options = match &cli.command {
         Some(Command::Restore(args)) => args.options().map(without_remarks),
-        Some(Command::Scrub(args)) => args.options(None).map(without_remarks),
+        Some(Command::Scrub(args)) => args.options().map(without_remarks),
         Some(Command::Cost { .. } | Command::Health { .. }) | None => cli.options(),
     };
     let (options, remarks) = match options {

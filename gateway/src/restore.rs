@@ -167,8 +167,9 @@ pub async fn restore(
     Ok(Restored { owner, lsn, time_ms, replayed, missing })
 }
 
-fn no_url() -> OptionsError {
-    let reason = "must say where the journal is to be: postgres://user:password@host/database".into();
+/// What is missing to reach a journal in PostgreSQL.
+pub fn no_url() -> OptionsError {
+    let reason = "must say where the journal is: postgres://user:password@host/database".into();
     OptionsError::Value { key: "journal".into(), reason }
 }
 

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
+use metadata::journal::Journal;
+use metadata::journal::postgres::PostgresJournal;
 use metadata::journal::sqlite::SqliteJournal;
 use metadata::model::batch::BatchIter;
 use metadata::model::extent::{Extent, ObjectId};
@@ -19,9 +21,9 @@ use storage::segment::format::{Footer, TRAILER_LEN};
 use storage::segment::parser::{Trailer, parse_footer};
 
 use crate::app::store;
-use crate::claim;
+use crate::claim::{self, ClaimError, Owner};
 use crate::options::{JournalPlace, Options};
-use crate::restore::RestoreError;
+use crate::restore::{RestoreError, no_url};
 use crate::survey::{Source, survey};
 
 /// Keys of one page of a listing.
@@ -53,14 +55,7 @@ pub async fn scrub(options: &Options, say: &(dyn Fn(String) + Sync)) -> Result<F
     let (stores, _) = store::open(options, &mut Registry::default()).await.map_err(Box::new)?;
     let blobs = stores.for_purpose(Purpose::Upkeep);
     let owner = claim::owner(&blobs).await?.ok_or(RestoreError::NoCluster)?;
-    let state = match owner.journal {
-        // A folder has no copies of its journal: the journal itself is beside it.
-        JournalPlace::Sqlite if options.bucket.is_none() => {
-            let journal = SqliteJournal::open(&options.data)?;
-            survey(&blobs, Source::File(&journal), None, say).await?.state
-        }
-        place => survey(&blobs, Source::of(place), None, say).await?.state,
-    };
+    let state = told(options, &owner, &blobs, say).await?;
     let (there, strays) = listed(&blobs).await?;
     let extents = extents(&state);
     let mut findings = Findings { objects: extents.len(), unreferenced: strays, ..Findings::default() };
@@ -90,6 +85,29 @@ pub async fn scrub(options: &Options, say: &(dyn Fn(String) + Sync)) -> Result<F
         }
     }
     Ok(findings)
+}
+
+/// The state that everything is held against.
+async fn told(
+    options: &Options,
+    owner: &Owner,
+    blobs: &Arc<dyn BlobStore>,
+    say: &(dyn Fn(String) + Sync),
+) -> Result<State, RestoreError> {
+    let journal: Box<dyn Journal> = match (owner.journal, options.postgres()?) {
+        (JournalPlace::Postgres, Some(place)) => Box::new(PostgresJournal::open(place).await?),
+        (journal, Some(_)) => return Err(ClaimError::Elsewhere { cluster: owner.cluster.clone(), journal }.into()),
+        // A folder has no copies of its journal.
+        (JournalPlace::Sqlite, None) if options.bucket.is_none() => Box::new(SqliteJournal::open(&options.data)?),
+        (JournalPlace::Postgres, None) if options.bucket.is_none() => return Err(no_url().into()),
+        (place, None) => return Ok(survey(blobs, Source::of(place), None, say).await?.state),
+    };
+    claim::check_fresh(blobs, journal.as_ref()).await?;
+    let state = survey(blobs, Source::Journal(journal.as_ref()), None, say).await?.state;
+    match state.cluster_id() {
+        cluster if cluster == owner.cluster => Ok(state),
+        other => Err(ClaimError::Foreign { bucket: owner.cluster.clone(), journal: format!("cluster {other}") }.into()),
+    }
 }
 
 /// Every object of records or entries, and what else lies among them.

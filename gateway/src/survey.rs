@@ -54,7 +54,7 @@ pub enum Source<'a> {
     /// In the copies of a journal elsewhere.
     Copies,
     /// In a journal that is at hand.
-    File(&'a dyn Journal),
+    Journal(&'a dyn Journal),
 }
 
 impl Source<'_> {
@@ -93,7 +93,7 @@ pub async fn survey(
             let journal = ObjectJournal::open_unprobed(Arc::new(BlobEntries::new(Arc::clone(blobs)))).await?;
             from_journal(&journal, until, &mut survey, say).await?
         }
-        Source::File(journal) => from_journal(journal, until, &mut survey, say).await?,
+        Source::Journal(journal) => from_journal(journal, until, &mut survey, say).await?,
         Source::Copies => from_archive(blobs, until, &mut survey, say).await?,
     };
     let has_begun = survey.state.applied() > Lsn(0);
@@ -248,10 +248,11 @@ async fn from_archive(
 
 #[cfg(test)]
 mod tests {
-    use metadata::archive::{Archiver, PREFIX};
+    use metadata::archive::{Archiver, JOB, PREFIX};
     use metadata::command::Command;
     use metadata::handle::{Metadata, MetadataParts};
     use metadata::journal::memory::MemoryJournal;
+    use metadata::shares::Share;
     use metadata::snapshot::MemorySnapshots;
     use storage::blob::memory::MemoryStore;
 
@@ -259,18 +260,34 @@ mod tests {
 
     /// A gateway's life of `count` commands, every few of them copied, and the hash of its state at the end.
     async fn copied(blobs: &Arc<dyn BlobStore>, count: usize) -> (Lsn, u64) {
-        let journal = Arc::new(MemoryJournal::default());
-        let snapshots = Arc::new(MemorySnapshots::default());
-        let archive = Archive::new(Arc::new(BlobEntries::new(Arc::clone(blobs))));
-        let copying = Archiver::start(Arc::clone(&journal) as _, archive, Duration::from_millis(50));
-        let parts = MetadataParts::for_tests(1, Arc::clone(&journal) as _, snapshots);
-        let metadata = Metadata::start(parts).await.unwrap();
+        let (metadata, copying) = gateway(1, &Arc::default(), blobs).await;
         for _ in 0..count {
             metadata.submit(Command::AllocateProducerIds { count: 1 }).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         copying.finish().await;
         metadata.read(|state| (state.applied(), state.hash()))
+    }
+
+    /// One that copies the journal.
+    async fn gateway(node: i32, journal: &Arc<MemoryJournal>, blobs: &Arc<dyn BlobStore>) -> (Metadata, Archiver) {
+        let snapshots = Arc::new(MemorySnapshots::default());
+        let parts = MetadataParts::for_tests(node, Arc::clone(journal) as _, snapshots);
+        let metadata = Metadata::start(parts).await.unwrap();
+        let share = Share::of(&metadata, JOB);
+        (metadata, Archiver::start(Arc::clone(journal) as _, share, archive(blobs), Duration::from_millis(50)))
+    }
+
+    fn archive(blobs: &Arc<dyn BlobStore>) -> Archive {
+        Archive::new(Arc::new(BlobEntries::new(Arc::clone(blobs))))
+    }
+
+    async fn say_some(metadata: &Metadata, lasts: Duration) {
+        const PAUSE: Duration = Duration::from_millis(20);
+        for _ in 0..lasts.as_millis() / PAUSE.as_millis() {
+            metadata.submit(Command::AllocateProducerIds { count: 1 }).await.unwrap();
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn told(blobs: &Arc<dyn BlobStore>, until: Option<i64>) -> Result<Survey, SurveyError> {
@@ -284,6 +301,31 @@ mod tests {
         assert!(blobs.list(PREFIX, None, 99).await.unwrap().len() > 3, "several copies");
         let survey = told(&blobs, None).await.unwrap();
         assert_eq!((survey.state.applied(), survey.head, survey.state.hash()), (lsn, lsn, hash));
+    }
+
+    /// Of two gateways one copies; the other goes on where that one ended.
+    #[tokio::test(start_paused = true)]
+    async fn each_entry_is_copied_once_and_none_is_forgotten() {
+        let blobs: Arc<dyn BlobStore> = Arc::new(MemoryStore::new());
+        let journal = Arc::default();
+        let (one, first) = gateway(1, &journal, &blobs).await;
+        say_some(&one, Duration::from_secs(1)).await;
+        let (two, second) = gateway(2, &journal, &blobs).await;
+        say_some(&one, Duration::from_secs(5)).await;
+        let has_it = one.read(|state| metadata::rendezvous::owner(state.sessions(), JOB).unwrap().id);
+        let (goes, stays) = if has_it == one.session() { (one, two) } else { (two, one) };
+        goes.submit(Command::CloseSession).await.unwrap();
+        say_some(&stays, Duration::from_secs(5)).await;
+        stays.submit(Command::CloseSession).await.unwrap();
+        first.finish().await;
+        second.finish().await;
+        let copies = archive(&blobs).list().await.unwrap();
+        assert!(copies.len() > 20, "{} copies", copies.len());
+        let ends: Vec<_> = copies.windows(2).map(|pair| (pair[0].last.0 + 1, pair[1].first.0)).collect();
+        assert!(ends.iter().all(|(end, begin)| end == begin), "{ends:?}");
+        let survey = told(&blobs, None).await.unwrap();
+        let expected = stays.read(|state| (state.applied(), state.hash()));
+        assert_eq!((survey.state.applied(), survey.state.hash()), expected);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,9 @@
 //! Now and then one of them marks a position in the journal. Each takes the hash of its state there and says it in the
 //! journal. Once every gateway that lived at the mark and still lives has spoken, each compares, and all come to the same
 //! verdict: the hash that most have counts, of two as frequent the one that was said first. Whoever has another stops.
+//!
+//! Where there is no majority, as between two gateways, that says nothing about who is right. It is still better than both
+//! going on, which would give one offset two values, and than both stopping, after which nobody would know more; the log asks for a look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,6 +48,8 @@ pub(crate) struct Verdict {
     pub(crate) right: u64,
     /// Whether all have the same.
     pub(crate) all_agree: bool,
+    /// Whether more than half have the one that counts.
+    pub(crate) by_majority: bool,
 }
 
 impl Default for Agreement {
@@ -95,8 +100,9 @@ impl Agreement {
         let at = marks.iter().find(|(_, mark)| mark.own.is_some() && is_complete(mark)).map(|(at, _)| *at)?;
         let mark = marks.remove(&at)?;
         let right = most_frequent(&mark.said)?;
-        let all_agree = mark.said.iter().all(|(_, hash)| *hash == right);
-        Some(Verdict { at, own: mark.own?, right, all_agree })
+        let agree = mark.said.iter().filter(|(_, hash)| *hash == right).count();
+        let (all_agree, by_majority) = (agree == mark.said.len(), agree * 2 > mark.said.len());
+        Some(Verdict { at, own: mark.own?, right, all_agree, by_majority })
     }
 
     fn marks(&self) -> MutexGuard<'_, BTreeMap<Lsn, Mark>> {

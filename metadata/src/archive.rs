@@ -1,7 +1,8 @@
 //! A copy of the journal in the bucket, for journals that lie elsewhere: what is lost with them is what was not copied yet.
 //!
 //! Every few seconds in which something was appended, the entries since the last copy become one object,
-//! `archive/<first>-<last>`. Together with a snapshot they give the state back; see docs/restore.md.
+//! `archive/<first>-<last>`. Together with a snapshot they give the state back; see docs/restore.md. Of gateways that share a
+//! journal one makes the copies; who takes that over goes on behind the last copy there is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::error::ReadError;
 use crate::journal::Journal;
 use crate::journal::object::store::{EntryStore, EntryStoreError};
 use crate::model::ids::Lsn;
+use crate::shares::Share;
 
 /// Folder of the copies below the bucket's prefix.
 pub const PREFIX: &str = "archive/";
@@ -28,6 +30,8 @@ const READ_ENTRIES: usize = 512;
 const OBJECT_BYTES_MAX: usize = 4 << 20;
 /// Keys of one page of a listing.
 const PAGE: usize = 1_000;
+/// The job's name, which decides to whom it falls.
+pub const JOB: &str = "archive";
 /// Longest wait for the last copy when the gateway ends.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 
@@ -159,41 +163,55 @@ pub struct Archiver {
 }
 
 impl Archiver {
-    /// Starts copying; what is appended is in the bucket at the latest one `interval` and a PUT later. Needs a tokio runtime.
-    pub fn start(journal: Arc<dyn Journal>, archive: Archive, interval: Duration) -> Self {
+    /// Copies for as long as the job is this gateway's; what is appended is then in the bucket at the latest one `interval` and
+    /// a PUT later. Needs a tokio runtime.
+    pub fn start(journal: Arc<dyn Journal>, share: Share, archive: Archive, interval: Duration) -> Self {
         let stop = watch::Sender::new(false);
-        let mut stopped = stop.subscribe();
-        let task = tokio::spawn(async move {
-            let mut tail = journal.tail();
-            let mut copied = None;
-            loop {
-                let is_last = *stopped.borrow();
-                match copy(journal.as_ref(), &archive, &mut copied).await {
-                    Ok(()) => {}
-                    Err(error) => tracing::warn!(%error, "entries of the journal were not copied; trying again"),
-                }
-                if is_last {
-                    return;
-                }
-                let next = async {
-                    tokio::time::sleep(interval).await;
-                    let _ = tail.wait_for(|head| Some(*head) > copied).await; // the journal outlives this task
-                };
-                tokio::select! {
-                    biased;
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                    () = next => {}
-                }
-            }
-        });
+        let stopped = stop.subscribe();
+        let task = tokio::spawn(copy_on(journal, share, archive, interval, stopped));
         Self { stop, task }
     }
 
-    /// Copies what is left, and ends.
+    /// Copies what is left, unless another gateway is there to do so, and ends. To be called once the session is closed.
     pub async fn finish(self) {
         self.stop.send_replace(true);
         if tokio::time::timeout(FLUSH_MAX, self.task).await.is_err() {
             tracing::warn!("the last entries of the journal were not copied in time");
+        }
+    }
+}
+
+async fn copy_on(
+    journal: Arc<dyn Journal>,
+    mut share: Share,
+    archive: Archive,
+    interval: Duration,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut tail = journal.tail();
+    let mut copied = None;
+    loop {
+        let is_last = *stopped.borrow();
+        let is_ours = if is_last { share.is_alone() } else { share.is_held() };
+        if is_ours && let Err(error) = copy(journal.as_ref(), &archive, &mut copied).await {
+            tracing::warn!(%error, "entries of the journal were not copied; trying again");
+        }
+        if is_last {
+            return;
+        }
+        let due = async {
+            tokio::time::sleep(interval).await;
+            let _ = tail.wait_for(|head| Some(*head) > copied).await; // the journal outlives this task
+        };
+        let moved = async { if is_ours { share.lost().await } else { share.gained().await } };
+        let is_other = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => false,
+            () = moved => true,
+            () = due, if is_ours => false,
+        };
+        if is_other {
+            copied = None; // another goes on from here, or did until now
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod options;
 mod pipeline;
 pub mod rendezvous;
 mod replica;
+pub mod shares;
 mod silence;
 mod size;
 pub mod snapshot;

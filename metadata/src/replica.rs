@@ -387,13 +387,19 @@ impl Replica {
             }
         }
         let verdict = if is_news { self.read(|state| self.agreement.verdict(state.sessions())) } else { None };
-        let Some(Verdict { at, own, right, all_agree }) = verdict else { return };
+        let Some(Verdict { at, own, right, all_agree, by_majority }) = verdict else { return };
         self.metrics.state_checks.inc();
         if all_agree {
             return tracing::debug!(%at, "all gateways hold the same state");
         }
         self.metrics.state_differences.inc();
-        tracing::error!(%at, own = format!("{own:016x}"), right = format!("{right:016x}"), "gateways hold different states");
+        let advice = match by_majority {
+            true => "who differs from most stops",
+            false => {
+                "there is no majority: the one that spoke first goes on, right or wrong; docs/restore.md says what to do"
+            }
+        };
+        tracing::error!(%at, own = format!("{own:016x}"), right = format!("{right:016x}"), "gateways hold different states: {advice}");
         if own != right {
             self.end(SubmitError::Corrupt(
                 format!("the state of this gateway at entry {at} is not that of the others; it must not serve from it")

@@ -1,14 +1,13 @@
 //! Tidying, a little at a time: logs are shortened or compacted, small objects are merged, objects that nothing refers to are deleted, what
 //! is idle is forgotten.
 //!
-//! Gateways that share a journal share out the jobs; see `shares`. Every result is a command that `apply` checks again, and every pass may be repeated or stop half-way: the next one goes on
+//! Gateways that share a journal share out the jobs; see `metadata::shares`. Every result is a command that `apply` checks again, and every pass may be repeated or stop half-way: the next one goes on
 //! from what the state says. Nothing here can delete what a commit may still name (G1); see `sweep`.
 
 mod compact;
 mod merge;
 mod retain;
 mod rewrite;
-mod shares;
 mod sources;
 mod sweep;
 
@@ -24,13 +23,13 @@ use metadata::error::SubmitError;
 use metadata::handle::Metadata;
 use metadata::model::extent::ObjectId;
 use metadata::model::topic_config::TopicConfig;
+use metadata::shares::Share;
 use metadata::state::topics::Topic;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::merge::{SetAside, TARGET_MAX_BYTES};
-use self::shares::Share;
 use self::sources::Sources;
 use crate::blob::{BlobError, BlobStore};
 use crate::cache::tail::TailCache;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use metadata::archive::{Archive, Archiver};
+use metadata::archive::{Archive, Archiver, JOB};
+use metadata::handle::Metadata;
 use metadata::journal::Journal;
 use metadata::journal::object::ObjectJournal;
 use metadata::journal::postgres::PostgresJournal;
 use metadata::journal::sqlite::SqliteJournal;
+use metadata::shares::Share;
 use storage::blob::purpose::{Purpose, Stores};
 use storage::entries::BlobEntries;
 
@@ -46,17 +48,19 @@ pub async fn open(options: &Options, place: JournalPlace, stores: &Stores) -> Re
     }
 }
 
-/// Copies a journal that is not in the bucket into it, if there is a bucket; a folder would be lost with its journal.
+/// Copies a journal that is not in the bucket into it, if there is a bucket; a folder would be lost with its journal. One of the
+/// gateways does.
 pub fn archiver(
     options: &Options,
     place: JournalPlace,
     stores: &Stores,
     journal: &Arc<dyn Journal>,
+    metadata: &Metadata,
 ) -> Option<Archiver> {
     let interval = options.metadata.archive_interval()?;
     if place == JournalPlace::Object || options.bucket.is_none() {
         return None;
     }
     let archive = Archive::new(Arc::new(BlobEntries::by_purpose(stores)));
-    Some(Archiver::start(Arc::clone(journal), archive, interval))
+    Some(Archiver::start(Arc::clone(journal), Share::of(metadata, JOB), archive, interval))
 }

@@ -1,4 +1,4 @@
-//! Which gateway does which job of upkeep: each job falls to one of the live gateways by rendezvous hashing. One that loses a
+//! Which gateway does which job that need be done by one only: each falls to one of the live gateways by rendezvous hashing. One that loses a
 //! job stops at once, half-way if need be; one that gains it begins a moment later, so that a job is not done twice at once, and
 //! does not wait for its own clock, so that no job lies idle for long.
 //!
@@ -6,17 +6,18 @@
 
 use std::time::Duration;
 
-use metadata::handle::Metadata;
-use metadata::model::ids::Lsn;
-use metadata::rendezvous;
 use tokio::sync::watch;
 
+use crate::handle::Metadata;
+use crate::model::ids::Lsn;
+use crate::rendezvous;
+
 /// How long who gains a job waits for the one before to hear of it.
-pub(super) const TAKE_OVER_PAUSE: Duration = Duration::from_secs(2);
+const TAKE_OVER_PAUSE: Duration = Duration::from_secs(2);
 
 /// One job, as this gateway has it or not.
 #[derive(Debug)]
-pub(super) struct Share {
+pub struct Share {
     metadata: Metadata,
     job: &'static str,
     moved: watch::Receiver<Lsn>,
@@ -26,7 +27,7 @@ pub(super) struct Share {
 
 impl Share {
     /// A gateway that is alone has every job from the start.
-    pub(super) fn of(metadata: &Metadata, job: &'static str) -> Self {
+    pub fn of(metadata: &Metadata, job: &'static str) -> Self {
         let moved = metadata.sessions_moved();
         let is_alone = metadata.read(|state| state.sessions().live_count() < 2);
         let mut share = Self { metadata: metadata.clone(), job, moved, held: false };
@@ -35,13 +36,13 @@ impl Share {
     }
 
     /// Whether the job may be done here now.
-    pub(super) fn is_held(&mut self) -> bool {
+    pub fn is_held(&mut self) -> bool {
         self.held &= self.is_ours();
         self.held
     }
 
     /// Returns when the job has come to be ours. Cancel safe.
-    pub(super) async fn gained(&mut self) {
+    pub async fn gained(&mut self) {
         loop {
             if !self.is_ours() {
                 self.held = false;
@@ -59,13 +60,19 @@ impl Share {
     }
 
     /// Returns when the job is another's. Cancel safe.
-    pub(super) async fn lost(&mut self) {
+    pub async fn lost(&mut self) {
         while self.is_ours() {
             if self.moved.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
         self.held = false;
+    }
+
+    /// Whether no other gateway is left that could do it.
+    pub fn is_alone(&self) -> bool {
+        let own = self.metadata.session();
+        self.metadata.read(|state| state.sessions().live().all(|session| session.id == own))
     }
 
     fn is_ours(&self) -> bool {
@@ -78,14 +85,14 @@ impl Share {
 mod tests {
     use std::sync::Arc;
 
-    use metadata::command::Command;
-    use metadata::handle::MetadataParts;
-    use metadata::journal::memory::MemoryJournal;
-    use metadata::model::ids::NodeId;
-    use metadata::snapshot::MemorySnapshots;
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::command::Command;
+    use crate::handle::MetadataParts;
+    use crate::journal::memory::MemoryJournal;
+    use crate::model::ids::NodeId;
+    use crate::snapshot::MemorySnapshots;
 
     async fn gateway(node: i32, journal: &Arc<MemoryJournal>) -> Metadata {
         let snapshots = Arc::new(MemorySnapshots::default());
