@@ -135,6 +135,29 @@ async fn what_cannot_keep_a_journal_is_refused_in_one_line() {
     assert!(matches!(error, OpenError::Unreachable { .. } | OpenError::Unfit { .. }), "{error}");
 }
 
+/// Seconds of processor time of a process, from the 14th and 15th field of its `stat`.
+fn cpu_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+}
+
+/// An append is a matter of a millisecond, whatever the planner of a fresh server thinks of tables it knows nothing of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_cost_the_server_little() {
+    let server = Postgres::start().unwrap();
+    let journal = open(&server.url()).await;
+    let appender = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%.append($1%' AND pid <> pg_backend_pid()";
+    assert_eq!(journal.append(&entry(1)).await, Ok(Lsn(1)));
+    let pid = server.execute(appender).unwrap();
+    let before = cpu_seconds(&pid);
+    for sequence in 2..=51 {
+        assert_eq!(journal.append(&entry(sequence)).await, Ok(Lsn(sequence)));
+    }
+    let taken = cpu_seconds(&pid) - before;
+    assert!(taken < 0.5, "{taken} CPU-seconds for 50 appends");
+}
+
 /// L9: appends and reads fail in bounded time while the server is away, and go on by themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_crashed_and_came_back_has_everything() {
