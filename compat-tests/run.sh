@@ -28,6 +28,8 @@ make make librdkafka
 go - the Go clients and the foreign S3 server
 perl perl kcat
 pg_ctlcluster postgresql the journal in PostgreSQL
+pgbouncer pgbouncer the journal behind a pooler
+openssl openssl the journal behind TLS
 kcat kcat itself
 nc netcat-openbsd health checks of compose files
 unshare util-linux names of compose files

@@ -3,17 +3,21 @@
 //! The programs are Debian's (`apt-get install postgresql`; `run.sh` does). They refuse to run as root: then they run as
 //! `postgres`, or as `nobody` where that user is missing. A test process that is killed takes its server along.
 
-use std::io::{self, Read};
+pub mod certificates;
+pub mod pooler;
+mod service;
+
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::{Builder, JoinHandle, sleep};
+use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use self::certificates::Certificates;
+use self::service::{Service, Unprivileged};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -27,17 +31,9 @@ const PASSWORD: &str = "a-secret-of-the-tests-only";
 pub struct Postgres {
     folder: TempDir,
     programs: PathBuf,
-    run_as: Option<(u32, u32)>,
+    run_as: Unprivileged,
     address: SocketAddr,
-    running: Option<Running>,
-}
-
-/// The server's process. The thread that started it waits for it: the system ends the server when that thread ends.
-#[derive(Debug)]
-struct Running {
-    pid: u32,
-    thread: JoinHandle<()>,
-    ended: Receiver<String>,
+    running: Option<Service>,
 }
 
 impl Postgres {
@@ -46,31 +42,56 @@ impl Postgres {
     /// # Errors
     /// If PostgreSQL is not installed, or does not start; the text says why.
     pub fn start() -> io::Result<Self> {
-        let programs = programs()?;
-        let folder = TempDir::new()?;
-        let run_as = match is_root()? {
-            false => None,
-            true => Some(unprivileged()?),
-        };
-        if let Some((uid, gid)) = run_as {
-            chown(folder.path(), Some(uid), Some(gid))?;
-        }
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut server = Self { folder, programs, run_as, address, running: None };
+        let mut server = Self::nothing()?;
         server.make()?;
-        let mut attempt = 1;
-        loop {
-            server.address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-            match server.run(&[]) {
-                Err(_) if attempt < START_ATTEMPTS => attempt += 1,
-                started => {
-                    started?;
-                    break;
-                }
-            }
-        }
+        server.run_somewhere()?;
         server.sql("CREATE DATABASE streamhouse", "postgres")?;
         Ok(server)
+    }
+
+    fn nothing() -> io::Result<Self> {
+        let (programs, folder, run_as) = (programs()?, TempDir::new()?, Unprivileged::find()?);
+        run_as.own(folder.path())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(Self { folder, programs, run_as, address, running: None })
+    }
+
+    fn run_somewhere(&mut self) -> io::Result<()> {
+        let mut attempt = 1;
+        loop {
+            self.address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+            match self.run(&[]) {
+                Err(_) if attempt < START_ATTEMPTS => attempt += 1,
+                started => return started,
+            }
+        }
+    }
+
+    /// Makes and starts a server that follows this one, and takes no writes until it is told to (`pg_promote()`).
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn replica(&self) -> io::Result<Self> {
+        let mut replica = Self::nothing()?;
+        let (ip, port) = (self.address.ip(), self.address.port());
+        let from = format!("host={ip} port={port} user={USER} password={PASSWORD}");
+        let args = ["-d", &from, "-D", &replica.path("data"), "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"];
+        replica.as_user(&replica.program("pg_basebackup"), &args)?;
+        replica.run_somewhere()?;
+        Ok(replica)
+    }
+
+    /// Makes certificates for `names` (see [`Certificates::make`]), and the settings by which a start takes them in use.
+    ///
+    /// # Errors
+    /// If they cannot be made.
+    pub fn certify(&self, name: &str, names: &str) -> io::Result<(Certificates, [String; 3])> {
+        let made = Certificates::make(self.folder.path(), name, names)?;
+        self.run_as.own(&made.key)?;
+        self.run_as.own(&made.certificate)?;
+        let (certificate, key) = (made.certificate.display(), made.key.display());
+        let settings = ["ssl=on".to_owned(), format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")];
+        Ok((made, settings))
     }
 
     /// Where it listens; the same after a restart.
@@ -173,64 +194,23 @@ impl Postgres {
     }
 
     fn as_user(&self, program: &str, args: &[&str]) -> io::Result<()> {
-        let mut command = Command::new(program);
-        command.args(args).current_dir(self.folder.path());
-        self.let_go(&mut command);
-        let output = command.output()?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(io::Error::other(format!("{program}: {}", String::from_utf8_lossy(&output.stderr)))),
-        }
-    }
-
-    /// Lets go of the superuser's rights.
-    fn let_go(&self, command: &mut Command) {
-        if let Some((uid, gid)) = self.run_as {
-            command.uid(uid).gid(gid);
-        }
+        self.run_as.run(self.folder.path(), program, args)
     }
 
     fn run(&mut self, settings: &[&str]) -> io::Result<()> {
-        let folder = self.folder.path().display().to_string();
-        let mut command = Command::new("setpriv");
-        if let Some((uid, gid)) = self.run_as {
-            command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
-        }
-        // Ends with the thread that starts it, and so with this process, however that ends.
-        command.args(["--pdeathsig", "QUIT", &self.program("postgres"), "-D", &self.path("data")]);
-        command.args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string(), "-k", &folder]);
-        command.args(["-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "logging_collector=off"]);
-        for setting in settings {
-            command.args(["-c", setting]);
-        }
-        command.current_dir(self.folder.path());
-        let (tell_pid, pid) = sync_channel(1);
-        let (tell_end, ended) = sync_channel(1);
-        let thread = Builder::new().name("postgres".into()).spawn(move || {
-            let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-            let mut child = match spawned {
-                Ok(child) => child,
-                Err(error) => return drop(tell_pid.send(Err(error))),
-            };
-            let _ = tell_pid.send(Ok(child.id())); // the other end waits
-            let mut said = String::new();
-            if let Some(stderr) = &mut child.stderr {
-                let _ = stderr.read_to_string(&mut said); // what it said until its end
-            }
-            let status = child.wait();
-            let _ = tell_end.send(format!("{status:?}: {said}")); // whoever wants to know
-        })?;
-        let pid = pid.recv().map_err(io::Error::other)?;
-        let pid =
-            pid.map_err(|error| io::Error::other(format!("cannot run setpriv (Debian package util-linux): {error}")))?;
-        self.running = Some(Running { pid, thread, ended });
+        let (folder, data) = (self.folder.path().display().to_string(), self.path("data"));
+        let (ip, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let mut args = vec!["-D", &data, "-h", &ip, "-p", &port, "-k", &folder];
+        args.extend(["-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "logging_collector=off"]);
+        args.extend(settings.iter().flat_map(|setting| ["-c", setting]));
+        self.running = Some(Service::start(self.run_as, self.folder.path(), &self.program("postgres"), &args)?);
         self.wait_until_up()
     }
 
     fn wait_until_up(&mut self) -> io::Result<()> {
         let until = Instant::now() + START_TIMEOUT;
         loop {
-            if let Some(said) = self.running.as_ref().and_then(|running| running.ended.try_recv().ok()) {
+            if let Some(said) = self.running.as_ref().and_then(Service::ended) {
                 self.running = None;
                 return Err(io::Error::other(format!("PostgreSQL does not start: {said}")));
             }
@@ -245,10 +225,7 @@ impl Postgres {
     }
 
     fn end(&mut self, signal: &str) -> io::Result<()> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        let line = format!("kill -{signal} {}", running.pid);
-        Command::new("sh").args(["-c", &line]).status()?;
-        running.thread.join().map_err(|_| io::Error::other("the thread that waits for PostgreSQL panicked"))
+        self.running.take().map_or(Ok(()), |running| running.end(signal))
     }
 }
 
@@ -256,27 +233,6 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         let _ = self.end("QUIT"); // it may have ended by itself
     }
-}
-
-fn is_root() -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(std::fs::metadata("/proc/self")?.uid() == 0)
-}
-
-/// Somebody who may not do much.
-fn unprivileged() -> io::Result<(u32, u32)> {
-    let users = std::fs::read_to_string("/etc/passwd")?;
-    let find = |name: &str| {
-        users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let is_it = fields.next() == Some(name);
-            let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-            is_it.then_some((uid, gid))
-        })
-    };
-    let found = find("postgres").or_else(|| find("nobody"));
-    found
-        .ok_or_else(|| io::Error::other("PostgreSQL does not run as root, and there is no user `postgres` or `nobody`"))
 }
 
 /// The folder of the newest PostgreSQL's programs.
