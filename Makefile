@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one line, and the README names the two that matter (run, test).
-.PHONY: run test bench compare compose soak fuzz fmt lint
+.PHONY: run test bench compare compose soak fuzz sim fmt lint
 
 run: ## a gateway on 127.0.0.1:9092 with its data in ./data
 	cargo run --release
@@ -26,6 +26,9 @@ fuzz: ## every decoder of foreign bytes for a minute; needs a nightly compiler a
 	cp Cargo.lock compat-tests/fuzz/
 	cd compat-tests && for target in request batch segment journal; do \
 	  cargo +nightly fuzz run $$target -- -max_total_time=60 -max_len=65536 -malloc_limit_mb=256 || exit 1; done
+
+sim: ## 2,000 simulated clusters, a seed each (docs/testing.md)
+	STREAMHOUSE_SIM_SEEDS=2000 cargo test -p compat-tests --features gateway/failpoints --test sim -- --nocapture no_seed
 
 fmt:
 	cargo fmt --all

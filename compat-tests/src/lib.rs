@@ -11,3 +11,4 @@ pub mod postgres;
 pub mod raw_client;
 pub mod requests;
 pub mod s3_server;
+pub mod sim;

@@ -45,7 +45,47 @@ impl SessionId {
 
     /// A session id never seen before.
     pub fn random() -> Self {
+        #[cfg(any(test, feature = "test-util"))]
+        if let Some(simulated) = simulated::next() {
+            return Self(simulated);
+        }
         Self(Uuid::new_v4().as_u64_pair().0)
+    }
+}
+
+/// Ids that follow from a seed, for simulations.
+#[cfg(any(test, feature = "test-util"))]
+pub mod simulated {
+    use std::cell::Cell;
+
+    use crate::backoff::SplitMix;
+
+    thread_local! {
+        static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Ids are of chance again when this is dropped.
+    #[derive(Debug)]
+    pub struct Simulated(());
+
+    impl Drop for Simulated {
+        fn drop(&mut self) {
+            SEED.set(None);
+        }
+    }
+
+    /// On this thread, sessions have ids that follow from `seed`.
+    #[must_use = "until it is dropped"]
+    pub fn from_seed(seed: u64) -> Simulated {
+        SEED.set(Some(seed));
+        Simulated(())
+    }
+
+    pub(super) fn next() -> Option<u64> {
+        let seed = SEED.get()?;
+        let next = SplitMix(seed).next();
+        SEED.set(Some(next));
+        Some(next)
     }
 }
 
