@@ -4,6 +4,7 @@ pub mod checker;
 pub mod cluster;
 pub mod faults;
 pub mod history;
+pub mod librdkafka;
 pub mod members;
 pub mod producers;
 pub mod proxy;

@@ -14,7 +14,7 @@ use compat_tests::chaos::cluster::Cluster;
 use compat_tests::chaos::faults::{ALL, Fault};
 use compat_tests::chaos::history::History;
 use compat_tests::chaos::producers::{Addresses, Work};
-use compat_tests::chaos::{members, producers, readers};
+use compat_tests::chaos::{librdkafka, members, producers, readers};
 use compat_tests::requests::create_topic;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -28,6 +28,8 @@ const SEED_DEFAULT: u64 = 20_261_122;
 const TOPIC: &str = "chaos";
 const PARTITIONS: i32 = 4;
 const PRODUCERS: u32 = 8;
+/// Numbers of librdkafka's producer, which comes behind the others, and of its reader.
+const LIBRDKAFKA: [u32; 2] = [PRODUCERS, 104];
 /// Numbers of the readers, of the group's members, and of those who read everything in the end.
 const READERS: [u32; 3] = [101, 102, 103];
 const MEMBERS: [u32; 3] = [201, 202, 203];
@@ -59,6 +61,10 @@ impl Load {
         for number in 0..PRODUCERS {
             load.producers.spawn(producers::run(load.work.clone(), number));
         }
+        let [producer, reader] = LIBRDKAFKA;
+        let (producing, reading) = (load.work.clone(), load.work.clone());
+        load.producers.spawn_blocking(move || librdkafka::produce(&producing, producer));
+        load.others.push(tokio::task::spawn_blocking(move || librdkafka::consume(&reading, reader).unwrap()));
         load.others.extend(READERS.map(|number| tokio::spawn(readers::run(load.work.clone(), number))));
         load.others.extend(MEMBERS.map(|number| tokio::spawn(members::run(load.work.clone(), number))));
         load
@@ -70,7 +76,7 @@ impl Load {
         let (acks, commits, began) = (history.acks(), history.commits(), Instant::now());
         loop {
             let now = history.acks();
-            let slow = (0..PRODUCERS).find(|number| {
+            let slow = (0..=PRODUCERS).find(|number| {
                 now.get(number).copied().unwrap_or_default() < acks.get(number).copied().unwrap_or_default() + ACKS
             });
             let commits = history.commits() - commits;

@@ -49,6 +49,11 @@ impl Addresses {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<SocketAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Any of them.
     ///
     /// # Errors
