@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one line, and the README names the two that matter (run, test).
-.PHONY: run test bench compare compose soak fuzz sim fmt lint
+.PHONY: run test bench compare compose soak fuzz sim micro profile fmt lint
 
 run: ## a gateway on 127.0.0.1:9092 with its data in ./data
 	cargo run --release
@@ -16,6 +16,12 @@ compare: ## beside Apache Kafka and Nisshi: the same clients, the same work, in 
 compose: ## the compose files in real containers, with MinIO, PostgreSQL and Prometheus; see docker/compose-test.sh for what it needs
 	cargo build --release --bin streamhouse --bin kafka-tools
 	docker/compose-test.sh "$${CARGO_TARGET_DIR:-target}/release/streamhouse"
+
+micro: ## the steps of a record's way one by one: time and memory of each
+	cargo bench -p compat-tests --bench micro
+
+profile: ## flame graphs of produce and fetch, into docs/plots
+	bash compat-tests/profile.sh
 
 soak: ## an hour of writing with retention and merges: memory, objects and index must stay flat; half an hour of faults in a cluster
 	cargo build --workspace --bins --features gateway/failpoints

@@ -174,6 +174,8 @@ def main():
         arguments.minutes = QUICK_MINUTES if arguments.quick else float("inf")
     if arguments.write and arguments.scale != 1:
         parser.error("--write is for whole works: leave --scale out")
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     results = Results(arguments.keep)
     left_out = run(arguments, results)
     if not results.all:

@@ -10,7 +10,7 @@ mod assemble;
 pub mod available;
 mod fetch;
 mod locate;
-pub(crate) mod plan;
+pub mod plan;
 mod prefetch;
 mod times;
 

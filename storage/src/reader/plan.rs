@@ -12,16 +12,18 @@ pub(super) const JOINED_MAX_BYTES: u64 = 8 << 20;
 
 /// One GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RangePlan {
-    pub(crate) object: ObjectId,
-    pub(crate) range: Range<u64>,
+pub struct RangePlan {
+    /// From where.
+    pub object: ObjectId,
+    /// Which of its bytes.
+    pub range: Range<u64>,
     /// Numbers of the extents it brings, in order of their position.
-    pub(crate) extents: Vec<usize>,
+    pub extents: Vec<usize>,
 }
 
 /// Groups extents by object and joins those that lie near each other, up to `joined_max` bytes. Every extent is in exactly one
 /// range.
-pub(crate) fn plan(extents: &[Extent], joined_max: u64) -> Vec<RangePlan> {
+pub fn plan(extents: &[Extent], joined_max: u64) -> Vec<RangePlan> {
     let mut order: Vec<usize> = (0..extents.len()).collect();
     order.sort_unstable_by_key(|&number| (extents[number].object, extents[number].position));
     let mut ranges: Vec<RangePlan> = Vec::new();
