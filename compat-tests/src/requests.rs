@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -12,8 +13,8 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, GroupId, InitProducerIdRequest, ListOffsetsRequest, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest, ProduceResponse, TopicName,
+    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, GroupId, InitProducerIdRequest, ListOffsetsRequest,
+    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ProduceResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use metadata::model::batch::BatchIter;
@@ -120,17 +121,38 @@ pub async fn fetch_one(client: &mut RawClient, topic: &str, partition: i32, offs
 /// # Errors
 /// If no answer comes, or an error.
 pub async fn end_of(client: &mut RawClient, topic: &str, partition: i32) -> io::Result<i64> {
+    offset_at(client, topic, partition, LATEST).await
+}
+
+/// The offset of the first record at or after a time (ms), as ListOffsets tells it; -1 if there is none.
+///
+/// # Errors
+/// If no answer comes, or an error.
+pub async fn offset_at(client: &mut RawClient, topic: &str, partition: i32, timestamp: i64) -> io::Result<i64> {
     let partition = ListOffsetsPartition::default()
         .with_partition_index(partition)
         .with_current_leader_epoch(-1)
-        .with_timestamp(LATEST);
+        .with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
     let answer = client.ask(LIST_OFFSETS_VERSION, &ListOffsetsRequest::default().with_topics(vec![topic])).await?;
     let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
     match found {
         Some(found) if found.error_code == 0 => Ok(found.offset),
-        found => Err(wrong(format!("no end: {found:?}"))),
+        found => Err(wrong(format!("no offset: {found:?}"))),
     }
+}
+
+/// Deletes the records of a partition before an offset; the error code.
+///
+/// # Errors
+/// If no answer comes.
+pub async fn delete_records(client: &mut RawClient, topic: &str, partition: i32, before: i64) -> io::Result<i16> {
+    let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(before);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
+    let answer = client.ask(2, &request).await?;
+    let found = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
+    found.map(|found| found.error_code).ok_or_else(|| wrong("no partition in the answer".to_owned()))
 }
 
 /// The values of a whole partition; the place of each is its offset.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use metadata::journal::Journal;
@@ -12,11 +13,14 @@ use metadata::journal::postgres::PostgresJournal;
 use metadata::journal::sqlite::SqliteJournal;
 use metadata::model::batch::BatchIter;
 use metadata::model::extent::{Extent, ObjectId};
+use metadata::model::fold::Fold;
 use metadata::state::State;
 use metadata::state::sessions::Standing;
 use prometheus_client::registry::Registry;
 use storage::blob::purpose::Purpose;
 use storage::blob::{BlobError, BlobStore};
+use storage::folds::Folds;
+use storage::metrics::FoldMetrics;
 use storage::segment::format::{Footer, TRAILER_LEN};
 use storage::segment::parser::{Trailer, parse_footer};
 
@@ -32,6 +36,8 @@ const PAGE: usize = 1_000;
 const READS_MAX: usize = 8;
 /// Objects between two words about the progress.
 const SAY_EVERY: usize = 500;
+/// How long a run of a manifest may take to be read.
+const RUN_DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of an object read at once; every run is in one piece, unless it is larger.
 const READ_BYTES_MAX: u64 = 64 << 20;
 
@@ -57,8 +63,9 @@ pub async fn scrub(options: &Options, say: &(dyn Fn(String) + Sync)) -> Result<F
     let owner = claim::owner(&blobs).await?.ok_or(RestoreError::NoCluster)?;
     let state = told(options, &owner, &blobs, say).await?;
     let (there, strays) = listed(&blobs).await?;
-    let extents = extents(&state);
-    let mut findings = Findings { objects: extents.len(), unreferenced: strays, ..Findings::default() };
+    let mut findings = Findings { unreferenced: strays, ..Findings::default() };
+    let extents = extents(&state, &blobs, &mut findings).await;
+    findings.objects = extents.len();
     sort_out(&state, &there, &extents, &mut findings);
     let total = extents.len();
     let checks = extents.into_iter().map(|(id, extents)| {
@@ -132,15 +139,33 @@ async fn listed(blobs: &Arc<dyn BlobStore>) -> Result<(BTreeSet<ObjectId>, Vec<S
     Ok((there, strays))
 }
 
-/// Every extent of every log, by its object.
-fn extents(state: &State) -> BTreeMap<ObjectId, Vec<Extent>> {
+/// Every extent of every log, by its object; those that are folded as their manifests tell. A manifest that cannot be read makes
+/// the records of its runs unreadable.
+async fn extents(
+    state: &State,
+    blobs: &Arc<dyn BlobStore>,
+    findings: &mut Findings,
+) -> BTreeMap<ObjectId, Vec<Extent>> {
     let mut extents: BTreeMap<ObjectId, Vec<Extent>> = BTreeMap::new();
-    for topic in state.topics().iter() {
-        for partition in 0..topic.partition_count() {
-            let tp = metadata::model::ids::TopicPartition { topic: topic.id(), partition };
-            let Some(log) = state.log(tp) else { continue };
-            for extent in log.all_extents() {
-                extents.entry(extent.object).or_default().push(extent);
+    let mut folded: Vec<Fold> = Vec::new();
+    for log in state.topics().iter().flat_map(|topic| topic.partitions()).filter_map(|tp| state.log(tp)) {
+        for extent in log.all_unfolded() {
+            extents.entry(extent.object).or_default().push(extent);
+        }
+        folded.extend(log.folds());
+    }
+    let folds = Folds::new(Arc::clone(blobs), RUN_DEADLINE, FoldMetrics::default());
+    let runs = folded.iter().map(async |fold| (fold, folds.run(fold).await));
+    let mut runs = stream::iter(runs).buffered(READS_MAX);
+    while let Some((fold, run)) = runs.next().await {
+        match run {
+            Ok(run) => {
+                findings.bytes += u64::from(fold.length);
+                run.iter().for_each(|extent| extents.entry(extent.object).or_default().push(*extent));
+            }
+            Err(error) => {
+                let why = format!("offsets {} to {} of a log are told by it: {error}", fold.base, fold.end);
+                findings.unreadable.push((fold.object.key(), why));
             }
         }
     }
@@ -154,7 +179,8 @@ fn sort_out(
     extents: &BTreeMap<ObjectId, Vec<Extent>>,
     findings: &mut Findings,
 ) {
-    for id in there.iter().filter(|id| !extents.contains_key(id)) {
+    let is_manifest = |id: &ObjectId| state.objects().get(*id).is_some_and(|object| object.folded > 0);
+    for id in there.iter().filter(|id| !extents.contains_key(id) && !is_manifest(id)) {
         let may_be_needed = match id.position() {
             // An entry: the journal's own, or newer than the state.
             Some(_) => true,

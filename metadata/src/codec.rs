@@ -9,6 +9,8 @@
 //! The body of an entry is one protobuf message (`codec/wire.rs`). A reader that meets a newer version, or a command of a
 //! number it does not know, stops with an error instead of guessing.
 
+mod fold;
+pub mod run;
 mod swap;
 mod wire;
 
@@ -196,6 +198,8 @@ fn kind_to_wire(command: &Command) -> wire::Kind {
         }),
         Command::RaiseFeatureLevel { level } => Kind::RaiseFeatureLevel(*level),
         Command::SwapExtents(swap) => Kind::SwapExtents(swap::to_wire(swap)),
+        Command::FoldExtents(fold) => Kind::FoldExtents(fold::to_wire(fold)),
+        Command::UnfoldExtents(unfold) => Kind::UnfoldExtents(fold::unfold_to_wire(unfold)),
         Command::LeaveSoon => Kind::LeaveSoon(wire::LeaveSoon {}),
         Command::MarkState => Kind::MarkState(wire::MarkState {}),
         Command::SayStateHash { at, hash } => Kind::SayStateHash(wire::SayStateHash { at: at.0, hash: *hash }),
@@ -333,6 +337,8 @@ fn command_from_wire(kind: wire::Kind) -> Result<Command, CodecError> {
         },
         Kind::RaiseFeatureLevel(level) => Command::RaiseFeatureLevel { level },
         Kind::SwapExtents(swap) => Command::SwapExtents(swap::from_wire(swap)?),
+        Kind::FoldExtents(fold) => Command::FoldExtents(fold::from_wire(fold)?),
+        Kind::UnfoldExtents(unfold) => Command::UnfoldExtents(fold::unfold_from_wire(unfold)?),
         Kind::LeaveSoon(wire::LeaveSoon {}) => Command::LeaveSoon,
         Kind::MarkState(wire::MarkState {}) => Command::MarkState,
         Kind::SayStateHash(said) => Command::SayStateHash { at: Lsn(said.at), hash: said.hash },

@@ -6,6 +6,7 @@
 
 use crate::model::batch::BatchSummary;
 use crate::model::extent::ObjectId;
+use crate::model::fold::RunHash;
 use crate::model::ids::{Lsn, NodeId, ProducerId, SessionId, TopicId, TopicName, TopicPartition};
 use crate::model::offset::Offset;
 
@@ -122,6 +123,11 @@ pub enum Command {
         /// [`crate::state::State::hash`] with that entry applied.
         hash: u64,
     },
+    /// Puts references to runs in a manifest object in the place of the oldest extents of logs. Feature level 2.
+    FoldExtents(FoldExtents),
+    /// Tells what a folded run holds: its extents come back into the log, or are let go of if the log has let go of the fold.
+    /// Feature level 2.
+    UnfoldExtents(UnfoldExtents),
 }
 
 impl Command {
@@ -148,6 +154,7 @@ impl Command {
             | Self::RaiseFeatureLevel { .. }
             | Self::SwapExtents(_) => 0,
             Self::LeaveSoon | Self::MarkState | Self::SayStateHash { .. } => 1,
+            Self::FoldExtents(_) | Self::UnfoldExtents(_) => 2,
         }
     }
 }
@@ -261,6 +268,46 @@ pub struct NewExtent {
     pub sparse: bool,
 }
 
+/// See [`Command::FoldExtents`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldExtents {
+    /// The manifest, durable in the bucket before this is submitted, and of the proposer's session.
+    pub object: ObjectId,
+    /// Its whole size, bytes.
+    pub object_bytes: u64,
+    /// What is folded, in the order in which the runs stand in the manifest; decided one by one.
+    pub runs: Vec<PartitionFold>,
+}
+
+/// The oldest extents of one partition that are not folded yet, and where they stand in the manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionFold {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// How many extents, at least one; the last one of a log is never folded.
+    pub extents: u32,
+    /// Where in the manifest the run starts, bytes.
+    pub position: u64,
+    /// Bytes of the run.
+    pub length: u32,
+    /// Hash of the run. Refused if the extents that the log has there come to another: nothing else than what was there can be
+    /// folded.
+    pub hash: RunHash,
+}
+
+/// See [`Command::UnfoldExtents`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnfoldExtents {
+    /// The partition whose newest fold this is; `None` if it is a dropped one.
+    pub partition: Option<TopicPartition>,
+    /// The manifest.
+    pub object: ObjectId,
+    /// Where in the manifest the run starts, bytes.
+    pub position: u64,
+    /// The run; refused if its hash is not the fold's.
+    pub run: Vec<u8>,
+}
+
 /// See [`Command::SaveGroup`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaveGroup {
@@ -323,7 +370,7 @@ pub enum Outcome {
     },
     /// Per partition of a CommitOffsets, in order.
     Offsets(Vec<Result<(), Refusal>>),
-    /// Per partition of a SwapExtents, in order. What was refused is as it was.
+    /// Per partition of a SwapExtents or a FoldExtents, in order. What was refused is as it was.
     Swapped(Vec<Result<(), Refusal>>),
     /// It did not take effect, and will not.
     Refused(Refusal),

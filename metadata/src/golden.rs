@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use crate::codec::run::{encode_run, hash_run};
 use crate::command::{
-    AdvertisedListener, Command, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, Entry, NewExtent,
-    OpenSession, PartitionCommit, PartitionSwap, SaveGroup, SwapExtents,
+    AdvertisedListener, Command, CommitOffsets, CommitSegment, CommittedOffset, CreateTopic, Entry, FoldExtents,
+    NewExtent, OpenSession, PartitionCommit, PartitionFold, PartitionSwap, SaveGroup, SwapExtents, UnfoldExtents,
 };
 use crate::model::batch::{BatchSummary, ProducerStamp};
-use crate::model::extent::ObjectId;
+use crate::model::extent::{Extent, ObjectId};
 use crate::model::ids::{Lsn, NodeId, ProducerId, SessionId, TopicId, TopicPartition};
 use crate::model::offset::Offset;
 
@@ -166,6 +167,50 @@ pub(crate) fn level_1_entry() -> Entry {
         commands,
         follows: None,
     }
+}
+
+/// What a manifest holds, from feature level 2 on.
+pub(crate) fn run() -> Vec<Extent> {
+    let at = |value| Offset::new(value).unwrap();
+    let object = |counter| ObjectId { session: SessionId(0xfeed_face_cafe_beef), counter };
+    let extent = |base, end, object, position, length, max_timestamp, sparse| Extent {
+        base: at(base),
+        end: at(end),
+        object,
+        position,
+        length,
+        max_timestamp,
+        sparse,
+    };
+    vec![
+        extent(7, 11, object(9), 64, 900, 1_700_000_000_000, false),
+        extent(11, 13, ObjectId::at(Lsn(12)), 8, 70, -1, false),
+        extent(20, 300, object(9), 4_000_000_000, 5, 3, true),
+    ]
+}
+
+/// An entry with what is said of manifests from feature level 2 on.
+pub(crate) fn level_2_entry() -> Entry {
+    let session = SessionId(0xfeed_face_cafe_beef);
+    let object = ObjectId { session, counter: 14 };
+    let bytes = encode_run(&run());
+    let length = u32::try_from(bytes.len()).unwrap();
+    let fold = |number: i32| PartitionFold {
+        partition: partition(number),
+        extents: 3,
+        position: 8 + number.unsigned_abs() as u64 * u64::from(length),
+        length,
+        hash: hash_run(&bytes),
+    };
+    let fold = FoldExtents { object, object_bytes: 900, runs: vec![fold(0), fold(1)] };
+    let unfold = UnfoldExtents { partition: Some(partition(1)), object, position: 8 + u64::from(length), run: bytes };
+    let dropped = UnfoldExtents { partition: None, position: 8, ..unfold.clone() };
+    let commands = vec![
+        Command::FoldExtents(fold),
+        Command::UnfoldExtents(unfold),
+        Command::UnfoldExtents(dropped),
+    ];
+    Entry { session, sequence: 4, time_ms: 1_700_000_000_999, commands, follows: None }
 }
 
 fn group_commands() -> [Command; 4] {

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod extent;
+pub mod fold;
 pub mod ids;
 pub mod limits;
 pub mod offset;

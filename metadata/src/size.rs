@@ -14,6 +14,8 @@ const BATCH_BYTES: usize = 64;
 const OLD_EXTENT_BYTES: usize = 32;
 /// Bytes of an extent that replaces others.
 const NEW_EXTENT_BYTES: usize = 64;
+/// Bytes of a hash and what stands beside it.
+const HASH_BYTES: usize = 48;
 /// Bytes of a committed offset besides its metadata.
 const OFFSET_BYTES: usize = 40;
 
@@ -47,6 +49,8 @@ pub(crate) fn command_bytes(command: &Command) -> usize {
                 };
                 swap.partitions.iter().map(of).sum()
             }
+            Command::FoldExtents(fold) => (PARTITION_BYTES + HASH_BYTES) * fold.runs.len(),
+            Command::UnfoldExtents(unfold) => PARTITION_BYTES + unfold.run.len(),
             Command::AdvanceLogStart { starts } => PARTITION_BYTES * starts.len(),
             Command::ForgetObjects { objects } => PARTITION_BYTES * objects.len(),
             Command::SaveGroup(save) => save.group.len() + save.protocol_type.len() + save.record.len(),
@@ -74,8 +78,8 @@ mod tests {
     use super::*;
     use crate::codec::encode_entry;
     use crate::command::{
-        AdvertisedListener, CommitOffsets, CommittedOffset, CreateTopic, NewExtent, OpenSession, PartitionCommit,
-        SaveGroup, SwapExtents,
+        AdvertisedListener, CommitOffsets, CommittedOffset, CreateTopic, FoldExtents, NewExtent, OpenSession,
+        PartitionCommit, PartitionFold, SaveGroup, SwapExtents, UnfoldExtents,
     };
     use crate::model::batch::{BatchSummary, ProducerStamp};
     use crate::model::extent::ObjectId;
@@ -153,7 +157,22 @@ mod tests {
                 level: u32::MAX,
                 partitions: vec![swap(partition, offset, object); 9],
             }),
+            Command::FoldExtents(FoldExtents {
+                object,
+                object_bytes: u64::MAX,
+                runs: vec![fold(partition); 9],
+            }),
+            Command::UnfoldExtents(UnfoldExtents {
+                partition: Some(partition),
+                object,
+                position: u64::MAX,
+                run: vec![1; 500],
+            }),
         ]
+    }
+
+    fn fold(partition: TopicPartition) -> PartitionFold {
+        PartitionFold { partition, extents: u32::MAX, position: u64::MAX, length: u32::MAX, hash: [255; 32] }
     }
 
     fn swap(partition: TopicPartition, offset: Offset, object: ObjectId) -> PartitionSwap {

@@ -5,6 +5,7 @@
 
 mod commit;
 mod encoding;
+mod fold;
 pub mod groups;
 pub mod log;
 pub mod objects;
@@ -17,6 +18,7 @@ mod wire;
 
 use self::commit::commit_segment;
 use self::encoding::{Encoder, Parts, SNAPSHOT, decode_body};
+use self::fold::{fold_extents, unfold_extents};
 use self::groups::Groups;
 use self::log::{Log, SlotSet};
 use self::objects::ObjectLedger;
@@ -32,11 +34,13 @@ use crate::model::offset::Offset;
 
 /// The highest feature level this build knows. A state whose level is higher cannot be followed by this build.
 ///
-/// 1: sessions that are about to leave, comparing states.
-pub const FEATURE_LEVEL: u32 = 1;
+/// 1: sessions that are about to leave, comparing states. 2: folding.
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// Newest format of [`State::encode`]; raised when its meaning changes. The oldest format that can say it all is written.
-pub const SNAPSHOT_VERSION: u16 = 3;
+pub const SNAPSHOT_VERSION: u16 = 4;
+/// The format that knows no folds.
+const SNAPSHOT_UNFOLDED: u16 = 3;
 /// The format that knows no session that is about to leave.
 const SNAPSHOT_MERGED: u16 = 2;
 /// The format that knows neither sparse extents nor levels.
@@ -153,7 +157,7 @@ impl State {
         self.topics.log(tp).ok().map(|index| Log::new(index, &self.objects))
     }
 
-    /// The extents of a topic's partitions that lie in any of the chosen objects, by partition and in offset order.
+    /// The extents in memory of a topic's partitions that lie in any of the chosen objects, by partition and in offset order.
     /// Costs O(extents of the topic).
     pub fn extents_in(&self, topic: TopicId, chosen: &ChosenObjects) -> Vec<(TopicPartition, Vec<Extent>)> {
         let Some(topic) = self.topics.get(topic) else { return Vec::new() };
@@ -192,8 +196,10 @@ impl State {
     /// The whole state as bytes; the same state gives the same bytes. Takes time and memory in proportion to the state.
     pub fn encode(&self) -> Vec<u8> {
         let is_merged = || self.objects.has_levels() || self.topics.iter().any(|topic| topic.has_sparse_extents());
-        let version = if self.sessions.live().any(|session| session.leaving) {
+        let version = if self.objects.has_folded() {
             SNAPSHOT_VERSION
+        } else if self.sessions.live().any(|session| session.leaving) {
+            SNAPSHOT_UNFOLDED
         } else if is_merged() {
             SNAPSHOT_MERGED
         } else {
@@ -296,6 +302,10 @@ impl State {
             }
             Command::RaiseFeatureLevel { level } => done(self.raise_feature_level(*level)),
             Command::SwapExtents(swap) => swap_extents(swap, session, &mut self.topics, &mut self.objects, now_ms),
+            Command::FoldExtents(fold) => fold_extents(fold, session, &mut self.topics, &mut self.objects, now_ms),
+            Command::UnfoldExtents(unfold) => {
+                done(unfold_extents(unfold, &mut self.topics, &mut self.objects, now_ms))
+            }
             Command::LeaveSoon => {
                 self.sessions.leave_soon(session);
                 Outcome::Done

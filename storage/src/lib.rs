@@ -8,6 +8,7 @@ pub mod codec;
 pub mod cost;
 pub mod entries;
 pub mod error;
+pub mod folds;
 pub mod metrics;
 pub mod options;
 pub mod reader;

@@ -22,6 +22,8 @@ pub struct StorageMetrics {
     pub blocks: CacheMetrics,
     /// That of its tier on disk.
     pub disk: DiskMetrics,
+    /// The reader's, of what is folded.
+    pub folds: FoldMetrics,
     /// Upkeep's.
     pub upkeep: UpkeepMetrics,
 }
@@ -35,6 +37,7 @@ impl StorageMetrics {
         metrics.tail.show(registry.sub_registry_with_prefix("streamhouse_tail_cache"));
         metrics.blocks.show(registry.sub_registry_with_prefix("streamhouse_block_cache"));
         metrics.disk.show(registry.sub_registry_with_prefix("streamhouse_disk_cache"));
+        metrics.folds.show(registry.sub_registry_with_prefix("streamhouse_reader"));
         metrics.upkeep.show(registry.sub_registry_with_prefix("streamhouse_upkeep"));
         metrics
     }
@@ -47,6 +50,7 @@ impl StorageMetrics {
             tail: CacheMetrics::unregistered(),
             blocks: CacheMetrics::unregistered(),
             disk: DiskMetrics::default(),
+            folds: FoldMetrics::default(),
             upkeep: UpkeepMetrics::default(),
         }
     }
@@ -224,6 +228,22 @@ impl DiskMetrics {
     }
 }
 
+/// Of runs that are read from manifests.
+#[derive(Debug, Clone, Default)]
+pub struct FoldMetrics {
+    /// Runs read.
+    pub loaded: Counter,
+    /// Runs found damaged twice.
+    pub corrupt: Counter,
+}
+
+impl FoldMetrics {
+    fn show(&self, to: &mut Registry) {
+        to.register("loaded_runs", "Runs of folded extents read from manifests", self.loaded.clone());
+        to.register("corrupt_runs", "Runs of folded extents found damaged twice", self.corrupt.clone());
+    }
+}
+
 /// Upkeep's.
 #[derive(Debug, Clone, Default)]
 pub struct UpkeepMetrics {
@@ -255,7 +275,7 @@ pub struct UpkeepMetrics {
     pub source_tail_bytes: Counter,
     /// Swaps of a partition's extents that were refused, because others had changed them first.
     pub refused_swaps: Counter,
-    /// Extents in the index.
+    /// Extents in memory.
     pub extents: Gauge,
     /// Bytes the extents take in memory.
     pub index_bytes: Gauge,
@@ -267,6 +287,16 @@ pub struct UpkeepMetrics {
     pub failed_compactions: Counter,
     /// Objects that could not be read and that merges leave alone for a while.
     pub set_aside: Gauge,
+    /// Folds in logs.
+    pub folds: Gauge,
+    /// Folds that no log has any more and of which it is yet to be said what they hold.
+    pub dropped_folds: Gauge,
+    /// Extents that were folded.
+    pub folded: Counter,
+    /// Folds whose extents were put back or let go of.
+    pub unfolded: Counter,
+    /// Of manifests.
+    pub runs: FoldMetrics,
 }
 
 impl UpkeepMetrics {
@@ -288,13 +318,18 @@ impl UpkeepMetrics {
         let tail = "Had from the tail cache by merges and compactions";
         to.register_with_unit("source_tail", tail, Unit::Bytes, self.source_tail_bytes.clone());
         to.register("refused_swaps", "Swaps refused because the log had changed", self.refused_swaps.clone());
-        to.register("extents", "Extents in the index", self.extents.clone());
-        to.register_with_unit("index", "Extents in memory", Unit::Bytes, self.index_bytes.clone());
+        to.register("extents", "Extents in memory", self.extents.clone());
+        to.register_with_unit("index", "Size of the index in memory", Unit::Bytes, self.index_bytes.clone());
         to.register("compacted_logs", "Logs compacted", self.compacted.clone());
         to.register("compacted_records", "Records taken away by compaction", self.compacted_records.clone());
         let failed = "Compactions that met unreadable bytes";
         to.register("failed_compactions", failed, self.failed_compactions.clone());
         to.register("set_aside_objects", "Unreadable objects left alone by merges", self.set_aside.clone());
+        to.register("folds", "Runs of extents that lie in manifests", self.folds.clone());
+        to.register("dropped_folds", "Such runs that no log has any more", self.dropped_folds.clone());
+        to.register("folded_extents", "Extents moved into manifests", self.folded.clone());
+        to.register("unfolded_runs", "Runs put back into the index, or let go of", self.unfolded.clone());
+        self.runs.show(to);
     }
 }
 

@@ -188,6 +188,36 @@ pub struct UpkeepOptions {
     pub merge: MergeOptions,
     /// How compacted topics are.
     pub compact: CompactOptions,
+    /// How the index is held within bounds.
+    pub fold: FoldOptions,
+}
+
+/// How much of the index stays in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoldOptions {
+    /// Bytes that the index may take in memory (`index.bytes.max`); past it the oldest extents of the longest logs move into
+    /// manifest objects. Before a read of theirs one of those is read.
+    pub index_bytes_max: u64,
+    /// Extents of one run, at most: they are read, kept, and let go of as a whole.
+    pub run_extents: usize,
+    /// Shorter runs are not worth a reference.
+    pub run_extents_min: usize,
+    /// The newest extents of a log stay in memory.
+    pub keep_extents: usize,
+    /// Bytes of records in one run, at most: none of them is deleted before all of them are.
+    pub run_bytes: u64,
+}
+
+impl Default for FoldOptions {
+    fn default() -> Self {
+        Self {
+            index_bytes_max: 256 << 20,
+            run_extents: 1_024,
+            run_extents_min: 32,
+            keep_extents: 64,
+            run_bytes: 1 << 30,
+        }
+    }
 }
 
 /// How logs of `cleanup.policy=compact` are compacted.
@@ -263,6 +293,7 @@ impl Default for UpkeepOptions {
             offsets_retention: Duration::from_secs(7 * 24 * 3_600),
             merge: MergeOptions::default(),
             compact: CompactOptions::default(),
+            fold: FoldOptions::default(),
         }
     }
 }

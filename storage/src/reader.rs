@@ -30,6 +30,7 @@ use crate::blob::lanes::ReadLanes;
 use crate::cache::disk::DiskCache;
 use crate::cache::tail::TailCache;
 use crate::error::ReadError;
+use crate::folds::Folds;
 use crate::metrics::StorageMetrics;
 use crate::options::ReaderOptions;
 
@@ -54,6 +55,7 @@ pub struct ReaderParts {
 #[derive(Debug, Clone)]
 pub struct Reader {
     metadata: Metadata,
+    folds: Arc<Folds>,
     fetcher: Arc<Fetcher>,
     prefetch: Arc<Prefetch>,
 }
@@ -96,8 +98,9 @@ impl Reader {
     pub fn new(parts: ReaderParts) -> Self {
         let ReaderParts { lanes, metadata, tail, disk, metrics, options } = parts;
         let prefetch = Arc::new(Prefetch::new(options.block_bytes));
+        let folds = Folds::new(Arc::clone(&lanes.catch_up) as _, options.deadline, metrics.folds.clone());
         let fetcher = Arc::new(Fetcher::new(lanes, tail, disk, metrics, options));
-        Self { metadata, fetcher, prefetch }
+        Self { metadata, folds, fetcher, prefetch }
     }
 
     /// Reads several partitions, all at once; the results stand in the order of the requests, and so do the claims on
@@ -107,12 +110,13 @@ impl Reader {
     /// before it is called so (L10). An object that was deleted between look-up and GET makes the look-up happen again (G4).
     /// Cancel safe.
     pub async fn read(&self, requests: &[ReadRequest], max_bytes: usize) -> Vec<ReadResult> {
-        let mut located = self.look(requests, max_bytes);
-        if located.iter().any(|located| located.error.is_some()) {
+        let mut located = self.look(requests, max_bytes).await;
+        let is_stale = |located: &Located| located.error.as_ref().is_some_and(may_be_stale);
+        if located.iter().any(is_stale) {
             match self.metadata.barrier().await {
-                Ok(_) => located = self.look(requests, max_bytes),
+                Ok(_) => located = self.look(requests, max_bytes).await,
                 Err(error) => {
-                    for located in located.iter_mut().filter(|located| located.error.is_some()) {
+                    for located in located.iter_mut().filter(|located| is_stale(located)) {
                         located.error = Some(ReadError::Journal(error.clone()));
                     }
                 }
@@ -125,7 +129,7 @@ impl Reader {
             if let Err(error) = self.metadata.barrier().await {
                 tracing::debug!(%error, "a deleted object was met and the journal could not be asked why");
             }
-            located = self.look(requests, max_bytes);
+            located = self.look(requests, max_bytes).await;
             blocks = self.fetcher.blocks(&located).await;
         }
         let Assembled { results, ends } = assemble(requests, located, &blocks, max_bytes);
@@ -144,15 +148,22 @@ impl Reader {
         }
         if !readers.is_empty() {
             let share = self.prefetch.share(&readers);
-            let wanted = self.metadata.read(|state| ahead(state, &readers, share));
+            let mut runs = self.folds.at_hand();
+            let wanted = self.metadata.read(|state| ahead(state, &readers, share, &mut runs));
+            self.folds.load_ahead(runs.into_missing());
             let begun = self.fetcher.load_ahead(&wanted.extents);
             self.prefetch.note(&readers, &wanted, begun);
         }
     }
 
-    fn look(&self, requests: &[ReadRequest], max_bytes: usize) -> Vec<Located> {
-        self.metadata.read(|state| locate(state, requests, max_bytes))
+    async fn look(&self, requests: &[ReadRequest], max_bytes: usize) -> Vec<Located> {
+        self.folds.look(&self.metadata, |state, runs| locate(state, requests, max_bytes, runs)).await
     }
+}
+
+/// Whether the state at the head of the journal may say something else.
+fn may_be_stale(error: &ReadError) -> bool {
+    matches!(error, ReadError::UnknownPartition | ReadError::OffsetOutOfRange) || is_gone(error)
 }
 
 fn is_gone(error: &ReadError) -> bool {

@@ -232,6 +232,8 @@ pub struct World {
     pub upload_hedges: Option<Arc<PaidHedges>>,
     /// After so many entries a snapshot is due, if not as many as usual.
     pub snapshot_entries: Option<u64>,
+    /// What its gateways know, if more than the first commands.
+    pub feature_level: u32,
 }
 
 /// One gateway.
@@ -354,6 +356,7 @@ impl World {
         if !self.is_in_bucket {
             let snapshots = Arc::new(MemorySnapshots::default());
             let mut parts = MetadataParts::for_tests(node, Arc::clone(&self.journal) as _, snapshots);
+            parts.session.feature_level = self.feature_level;
             if self.is_shared {
                 parts.options.session_timeout_ms = Some(60_000);
                 // Late enough for a fence to come before it.
@@ -370,6 +373,7 @@ impl World {
         let journal = ObjectJournal::open(Arc::new(entries)).await.unwrap();
         let mut parts = MetadataParts::for_tests(node, Arc::new(journal), Arc::clone(&self.snapshots) as _);
         parts.session.fence_others = true;
+        parts.session.feature_level = self.feature_level;
         parts.options.snapshot_entries = self.snapshot_entries.unwrap_or(parts.options.snapshot_entries);
         parts
     }

@@ -1,10 +1,11 @@
-//! Tidying, a little at a time: logs are shortened or compacted, small objects are merged, objects that nothing refers to are deleted, what
-//! is idle is forgotten.
+//! Tidying, a little at a time: logs are shortened or compacted, small objects are merged, cold extents are folded, objects that nothing
+//! refers to are deleted, what is idle is forgotten.
 //!
 //! Gateways that share a journal share out the jobs; see `metadata::shares`. Every result is a command that `apply` checks again, and every pass may be repeated or stop half-way: the next one goes on
 //! from what the state says. Nothing here can delete what a commit may still name (G1); see `sweep`.
 
 mod compact;
+mod fold;
 mod merge;
 mod retain;
 mod rewrite;
@@ -33,6 +34,7 @@ use self::merge::{SetAside, TARGET_MAX_BYTES};
 use self::sources::Sources;
 use crate::blob::{BlobError, BlobStore};
 use crate::cache::tail::TailCache;
+use crate::folds::Folds;
 use crate::metrics::UpkeepMetrics;
 use crate::options::UpkeepOptions;
 use crate::writer::Writer;
@@ -42,7 +44,10 @@ const RETAIN: &str = "retain";
 const SWEEP: &str = "sweep";
 const LIST: &str = "list";
 const EXPIRE: &str = "expire";
-/// Merging and compacting: both rewrite logs, and would undo each other's work.
+/// How long a run of a manifest may take to be read.
+const RUN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Merging, compacting and folding: all change the extents of logs, and would undo each other's work.
 const REWRITE: &str = "rewrite";
 
 /// The configs in force of a topic.
@@ -129,6 +134,7 @@ struct Keeper {
     /// Where the next listing goes on.
     listed_until: tokio::sync::Mutex<Option<String>>,
     sources: Sources,
+    folds: Arc<Folds>,
     set_aside: Mutex<SetAside>,
     /// Size that merged objects are to have, bytes.
     merge_target: AtomicU64,
@@ -146,6 +152,7 @@ impl Upkeep {
             dead_since: Mutex::default(),
             listed_until: tokio::sync::Mutex::default(),
             journal_listed_until: tokio::sync::Mutex::default(),
+            folds: Folds::new(Arc::clone(&parts.blobs), RUN_DEADLINE, metrics.runs.clone()),
             sources: Sources::new(tail, metrics, parts.options.merge.bytes_per_second),
             set_aside: Mutex::default(),
             merge_target: parts.options.merge.target_bytes.min(TARGET_MAX_BYTES).into(),
@@ -165,6 +172,7 @@ impl Upkeep {
         let compact = options.compact.every;
         upkeep.share(compact, compact, REWRITE, async |keeper| keeper.compact().await);
         upkeep.share(options.merge.every, options.merge.every, REWRITE, async |keeper| keeper.merge().await);
+        upkeep.share(options.merge.every, options.merge.every, REWRITE, async |keeper| keeper.fold().await);
         let merge = options.merge.every;
         upkeep.every(merge, merge, "index", async |keeper| {
             keeper.measure_index();
@@ -194,6 +202,11 @@ impl Upkeep {
     /// One look for objects to merge, and the merges, now.
     pub async fn merge(&self) -> Result<(), UpkeepError> {
         self.keeper.merge().await
+    }
+
+    /// One look whether the index has become too large, and the folding, now; and everything that is to be unfolded.
+    pub async fn fold(&self) -> Result<(), UpkeepError> {
+        self.keeper.fold().await
     }
 
     /// One pass over what nothing refers to, now.

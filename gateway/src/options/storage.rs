@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use storage::blob::lanes::LanesOptions;
 use storage::cost::Prices;
 use storage::options::{
-    CompactOptions, MergeOptions, ProfileNumbers, PutBudget, ReaderOptions, UpkeepOptions, WriterOptions,
+    CompactOptions, FoldOptions, MergeOptions, ProfileNumbers, PutBudget, ReaderOptions, UpkeepOptions, WriterOptions,
 };
 
 use super::kafka::KafkaSettings;
@@ -66,6 +66,9 @@ pub struct StorageSection {
     pub merge_objects_min: u32,
     /// An object is not merged before it is so old, ms: those who read at the end of a log have it from the tail cache.
     pub merge_age_min_ms: u64,
+    /// Bytes that the index of all logs may take in memory (`index.bytes.max`), about 32 for each extent; past it the oldest
+    /// extents of the longest logs move into objects of their own, which are read before a read of those.
+    pub index_bytes_max: u64,
     /// How often it is looked for logs to compact, ms.
     pub compact_interval_ms: u64,
     /// Memory for the keys of the uncompacted part of a log, bytes; about fifty for each key. A log of more keys is compacted
@@ -103,6 +106,7 @@ impl Default for StorageSection {
             merge_long_extent_bytes: None,
             merge_objects_min: u32::try_from(upkeep.merge.objects_min).unwrap_or(u32::MAX),
             merge_age_min_ms: ms(upkeep.merge.age_min),
+            index_bytes_max: upkeep.fold.index_bytes_max,
             compact_interval_ms: ms(upkeep.compact.every),
             compact_keys_bytes: upkeep.compact.keys_bytes as u64,
             upkeep_bytes_per_second: upkeep.merge.bytes_per_second,
@@ -189,6 +193,7 @@ impl StorageSection {
                 bytes_per_second: self.upkeep_bytes_per_second,
                 ..merge
             },
+            fold: FoldOptions { index_bytes_max: self.index_bytes_max, ..FoldOptions::default() },
             ..UpkeepOptions::default()
         }
     }

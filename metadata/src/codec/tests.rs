@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{NewExtent, PartitionSwap, SwapExtents};
+use crate::command::{FoldExtents, NewExtent, PartitionFold, PartitionSwap, SwapExtents, UnfoldExtents};
 use crate::golden;
 
 fn topic() -> impl Strategy<Value = TopicId> {
@@ -97,6 +97,22 @@ fn swap_extents() -> impl Strategy<Value = Command> {
     })
 }
 
+fn fold_command() -> impl Strategy<Value = Command> {
+    let run = (partition(), any::<(u32, u64, u32, [u8; 32])>()).prop_map(|(partition, numbers)| {
+        let (extents, position, length, hash) = numbers;
+        PartitionFold { partition, extents, position, length, hash }
+    });
+    let unfold = (prop::option::of(partition()), object(), any::<u64>(), vec(any::<u8>(), 0..20));
+    prop_oneof![
+        (object(), any::<u64>(), vec(run, 0..4)).prop_map(|(object, object_bytes, runs)| {
+            Command::FoldExtents(FoldExtents { object, object_bytes, runs })
+        }),
+        unfold.prop_map(|(partition, object, position, run)| {
+            Command::UnfoldExtents(UnfoldExtents { partition, object, position, run })
+        }),
+    ]
+}
+
 fn group_command() -> impl Strategy<Value = Command> {
     let save = (".{0,9}", any::<u64>(), ".{0,9}", any::<i32>(), any::<bool>(), vec(any::<u8>(), 0..20));
     prop_oneof![
@@ -135,6 +151,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         topic_command(),
         commit_segment(),
         swap_extents(),
+        fold_command(),
         group_command(),
         other_command()
     ];
@@ -226,6 +243,12 @@ fn d1_the_bytes_of_a_swap_are_pinned() {
 fn d1_the_bytes_of_the_commands_of_level_1_are_pinned() {
     golden::check("entry_level_1_v1.hex", &encode_entry(&golden::level_1_entry()));
     assert_eq!(decode_entry(&golden::read("entry_level_1_v1.hex")), Ok(golden::level_1_entry()));
+}
+
+#[test]
+fn d1_the_bytes_of_the_commands_of_level_2_are_pinned() {
+    golden::check("entry_level_2_v1.hex", &encode_entry(&golden::level_2_entry()));
+    assert_eq!(decode_entry(&golden::read("entry_level_2_v1.hex")), Ok(golden::level_2_entry()));
 }
 
 #[test]

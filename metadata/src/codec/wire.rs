@@ -21,7 +21,7 @@ pub(super) struct Entry {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Command {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 40, 41")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -69,6 +69,10 @@ pub(super) enum Kind {
     MarkState(MarkState),
     #[prost(message, tag = "32")]
     SayStateHash(SayStateHash),
+    #[prost(message, tag = "40")]
+    FoldExtents(FoldExtents),
+    #[prost(message, tag = "41")]
+    UnfoldExtents(UnfoldExtents),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -368,4 +372,41 @@ pub(super) struct ExpireState {
     pub(super) producer_idle_ms: i64,
     #[prost(sint64, tag = "2")]
     pub(super) offsets_retention_ms: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FoldExtents {
+    #[prost(message, optional, tag = "1")]
+    pub(super) object: Option<ObjectId>,
+    #[prost(uint64, tag = "2")]
+    pub(super) object_bytes: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) runs: Vec<PartitionFold>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PartitionFold {
+    #[prost(message, optional, tag = "1")]
+    pub(super) partition: Option<TopicPartition>,
+    #[prost(uint32, tag = "2")]
+    pub(super) extents: u32,
+    #[prost(uint64, tag = "3")]
+    pub(super) position: u64,
+    #[prost(uint32, tag = "4")]
+    pub(super) length: u32,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(super) hash: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct UnfoldExtents {
+    /// None if the fold was dropped.
+    #[prost(message, optional, tag = "1")]
+    pub(super) partition: Option<TopicPartition>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) object: Option<ObjectId>,
+    #[prost(uint64, tag = "3")]
+    pub(super) position: u64,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) run: Vec<u8>,
 }

@@ -44,3 +44,5 @@ pub const SESSIONS_MAX: usize = 1_024;
 pub const EXPIRED_SESSIONS_MAX: usize = 10_000;
 /// Largest object a commit may name, bytes: positions in the index are 32 bits wide.
 pub const OBJECT_BYTES_MAX: u64 = u32::MAX as u64;
+/// Most extents of one folded run: it is loaded as a whole, and comes back by one command.
+pub const FOLD_EXTENTS_MAX: u32 = 4_096;

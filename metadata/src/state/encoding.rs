@@ -16,11 +16,15 @@ use super::wire::{self, Kind};
 use crate::codec::CodecError;
 use crate::command::{AdvertisedListener, CommittedOffset};
 use crate::model::extent::{Extent, ObjectId};
+use crate::model::fold::Fold;
 use crate::model::ids::{Lsn, NodeId, ProducerId, SessionId, TopicId, TopicPartition};
 use crate::model::limits::OBJECT_BYTES_MAX;
 use crate::model::offset::Offset;
 
 pub(super) const SNAPSHOT: &str = "state snapshot";
+
+/// No object has so many folded extents; their bytes can be summed up.
+const FOLDED_MAX: u32 = u32::MAX / 2;
 
 /// Everything a snapshot holds.
 #[derive(Debug, Default)]
@@ -89,7 +93,29 @@ impl Encoder {
                 committed_ms: object.committed_ms,
                 dead_since_ms: object.dead_since_ms,
                 level: object.level,
+                folded: object.folded,
+                folded_bytes: object.folded_bytes,
             }));
+        }
+        for fold in objects.dropped() {
+            let fold = self.fold(fold);
+            self.push(Kind::Dropped(fold));
+        }
+    }
+
+    fn fold(&self, fold: &Fold) -> wire::Fold {
+        wire::Fold {
+            base: number(fold.base),
+            end: number(fold.end),
+            extents: fold.extents,
+            bytes: fold.bytes,
+            max_timestamp: fold.max_timestamp,
+            oldest_ms: fold.oldest_ms,
+            newest_ms: fold.newest_ms,
+            object: self.indexes[&fold.object],
+            position: fold.position,
+            length: fold.length,
+            hash: fold.hash.to_vec(),
         }
     }
 
@@ -113,10 +139,11 @@ impl Encoder {
             start: number(log.log_start()),
             end: number(log.high_watermark()),
             producers: log.producers().map(producer_to_wire).collect(),
+            folds: log.folds().iter().map(|fold| self.fold(fold)).collect(),
             ..wire::Log::default()
         };
         let mut end = Offset::ZERO;
-        for (row, extent) in (0..).zip(log.all_extents()) {
+        for (row, extent) in (0..).zip(log.all_unfolded()) {
             let packed = "extents are packed into 32 bits";
             record.gaps.push(extent.base.since(end));
             record.records.push(u32::try_from(extent.end.since(extent.base)).expect(packed));
@@ -205,6 +232,8 @@ struct Decoder {
     header_seen: bool,
     /// In the order of the snapshot, with the time of death it claims.
     objects: Vec<(Slot, Option<i64>)>,
+    /// How many folds name an object, by its slot.
+    runs: HashMap<u32, u32>,
     /// The topic whose logs are being read.
     topic: Option<(wire::Topic, Vec<LogIndex>)>,
     groups: BTreeMap<Box<str>, Group>,
@@ -229,6 +258,11 @@ impl Decoder {
                 Ok(())
             }
             Kind::Object(object) => self.object(object),
+            Kind::Dropped(fold) => {
+                let fold = self.fold(&fold)?;
+                self.parts.objects.drop_fold(fold);
+                Ok(())
+            }
             Kind::Topic(topic) => {
                 self.close_topic()?;
                 self.topic = Some((topic, Vec::new()));
@@ -283,8 +317,36 @@ impl Decoder {
         let slot = self.parts.objects.insert(id, object.bytes, object.committed_ms);
         let slot = slot.map_err(|_| bad("it names an object twice"))?;
         self.parts.objects.describe(slot, object.level, object.committed_ms);
+        let is_legal = object.folded <= FOLDED_MAX
+            && object.folded_bytes <= u64::from(object.folded) * u64::from(u32::MAX);
+        if !is_legal {
+            return Err(bad("an object has more folded bytes than it can have"));
+        }
+        self.parts.objects.restore_folded(slot, object.folded, object.folded_bytes);
         self.objects.push((slot, object.dead_since_ms));
         Ok(())
+    }
+
+    fn fold(&mut self, fold: &wire::Fold) -> Result<Fold, CodecError> {
+        let slot = self.slot(fold.object).ok_or_else(|| bad("a fold names an unknown object"))?;
+        *self.runs.entry(slot.0).or_default() += 1;
+        Ok(Fold {
+            base: offset(fold.base)?,
+            end: offset(fold.end)?,
+            extents: fold.extents,
+            bytes: fold.bytes,
+            max_timestamp: fold.max_timestamp,
+            oldest_ms: fold.oldest_ms,
+            newest_ms: fold.newest_ms,
+            object: self.parts.objects.id_of(slot),
+            position: fold.position,
+            length: fold.length,
+            hash: fold.hash.as_slice().try_into().map_err(|_| bad("a hash is not of 32 bytes"))?,
+        })
+    }
+
+    fn slot(&self, index: u32) -> Option<Slot> {
+        usize::try_from(index).ok().and_then(|index| self.objects.get(index)).map(|(slot, _)| *slot)
     }
 
     fn log(&mut self, log: wire::Log) -> Result<LogIndex, CodecError> {
@@ -295,13 +357,14 @@ impl Decoder {
         }
         let restored = LogIndex::restore(offset(log.start)?, offset(log.end)?);
         let mut index = restored.ok_or_else(|| bad("a log ends before it starts"))?;
+        for fold in &log.folds {
+            let fold = self.fold(fold)?;
+            index.restore_fold(fold).ok_or_else(|| bad("a fold lies outside its log"))?;
+        }
         let mut end = Offset::ZERO;
         let mut sparse = log.sparse.iter().copied().peekable();
         for row in 0..log.records.len() {
-            let (slot, _) = *usize::try_from(log.objects[row])
-                .ok()
-                .and_then(|object| self.objects.get(object))
-                .ok_or_else(|| bad("an extent names an unknown object"))?;
+            let slot = self.slot(log.objects[row]).ok_or_else(|| bad("an extent names an unknown object"))?;
             let base = end.checked_add(log.gaps[row]).ok_or_else(|| bad("an extent starts past all offsets"))?;
             end = base.checked_add(log.records[row].into()).ok_or_else(|| bad("an extent ends past all offsets"))?;
             let extent = Extent {
@@ -362,6 +425,9 @@ impl Decoder {
             return Err(bad("it has no header"));
         }
         for (slot, dead_since_ms) in self.objects {
+            if self.parts.objects.folded(slot) < self.runs.get(&slot.0).copied().unwrap_or_default() {
+                return Err(bad("a manifest has more runs than it counts"));
+            }
             if self.parts.objects.is_referenced(slot) != dead_since_ms.is_none() {
                 return Err(bad("an object is dead and referenced, or neither"));
             }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::Refusal;
 use crate::model::extent::ObjectId;
+use crate::model::fold::Fold;
 
 /// What the ledger knows of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,13 @@ pub struct ObjectRecord {
     pub id: ObjectId,
     /// Its whole size, bytes.
     pub bytes: u64,
-    /// Extents that point into it.
+    /// Extents that point into it, and folds of which it is the manifest.
     pub references: u32,
+    /// Those of them that no extent in memory makes: folded extents, and the folds themselves. While there are any, the object
+    /// is left where it is.
+    pub folded: u32,
+    /// Bytes of these.
+    pub folded_bytes: u64,
     /// State time of its commit, ms; of an object that took the place of others, the latest of theirs, so that records
     /// without a timestamp do not grow younger.
     pub committed_ms: i64,
@@ -42,6 +48,8 @@ pub struct ObjectLedger {
     free: Vec<u32>,
     by_id: BTreeMap<ObjectId, u32>,
     dead: BTreeSet<(i64, ObjectId)>,
+    /// Folds that no log has any more, by manifest and position. What they refer to is alive until it is told.
+    dropped: BTreeMap<(ObjectId, u32), Fold>,
     live_bytes: u64,
     dead_bytes: u64,
 }
@@ -60,6 +68,11 @@ impl ObjectLedger {
     /// Objects nothing points into any more, the longest dead first.
     pub fn dead(&self) -> impl Iterator<Item = &ObjectRecord> {
         self.dead.iter().filter_map(|&(_, id)| self.get(id))
+    }
+
+    /// Folds that no log has any more and of which it is yet to be said what they hold.
+    pub fn dropped(&self) -> impl ExactSizeIterator<Item = &Fold> {
+        self.dropped.values()
     }
 
     /// How many objects there are, dead ones included.
@@ -100,6 +113,8 @@ impl ObjectLedger {
             id,
             bytes,
             references: 0,
+            folded: 0,
+            folded_bytes: 0,
             committed_ms: now_ms,
             referenced_bytes: 0,
             level: 0,
@@ -154,6 +169,52 @@ impl ObjectLedger {
         record.references = record.references.saturating_sub(1);
         record.referenced_bytes = record.referenced_bytes.saturating_sub(u64::from(bytes));
         self.settle(slot, now_ms);
+    }
+
+    /// Notes that one of the extents of the object, of so many bytes, is folded.
+    pub(super) fn fold(&mut self, slot: Slot, bytes: u32) {
+        let record = &mut self.slots[slot.0 as usize];
+        record.folded += 1;
+        record.folded_bytes += u64::from(bytes);
+    }
+
+    /// Notes that one of the folded extents of the object is one in memory again, or is about to be released.
+    pub(super) fn unfold(&mut self, slot: Slot, bytes: u32) {
+        let record = &mut self.slots[slot.0 as usize];
+        debug_assert!(record.folded > 0, "an extent is unfolded once");
+        record.folded = record.folded.saturating_sub(1);
+        record.folded_bytes = record.folded_bytes.saturating_sub(u64::from(bytes));
+    }
+
+    /// Takes over a fold that its log lets go of.
+    pub(super) fn drop_fold(&mut self, fold: Fold) {
+        self.dropped.insert(fold.place(), fold);
+    }
+
+    /// The dropped fold at a place.
+    pub(super) fn dropped_at(&self, place: (ObjectId, u32)) -> Option<&Fold> {
+        self.dropped.get(&place)
+    }
+
+    /// Forgets a dropped fold: what it refers to is released.
+    pub(super) fn forget_dropped(&mut self, place: (ObjectId, u32)) {
+        self.dropped.remove(&place);
+    }
+
+    /// The references that a snapshot says no extent in memory makes; before any other.
+    pub(super) fn restore_folded(&mut self, slot: Slot, folded: u32, bytes: u64) {
+        let record = &mut self.slots[slot.0 as usize];
+        (record.references, record.referenced_bytes) = (folded, bytes);
+        (record.folded, record.folded_bytes) = (folded, bytes);
+    }
+
+    pub(super) fn folded(&self, slot: Slot) -> u32 {
+        self.slots[slot.0 as usize].folded
+    }
+
+    /// Whether any object is referred to by what is folded.
+    pub(super) fn has_folded(&self) -> bool {
+        self.iter().any(|object| object.folded > 0)
     }
 
     /// Records the object as dead if nothing points into it.

@@ -1,8 +1,10 @@
+mod folds;
 mod groups;
 mod random;
 mod sessions;
 mod snapshot;
 mod topics;
+mod unfolded;
 
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! The protobuf messages of a state snapshot. Its body is a sequence of length-delimited [`Record`]s, so that neither writing
 //! nor reading holds more than one of them beside the state:
 //!
-//! header, live sessions, expired sessions, objects by id, then topics by name, each followed by one log per partition, then
+//! header, live sessions, expired sessions, objects by id, dropped folds by their place, then topics by name, each followed by one log per partition, then
 //! groups by name and committed offsets by group.
 //!
 //! Numbers are never reused and never change their meaning.
@@ -10,7 +10,7 @@ use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Record {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -32,6 +32,9 @@ pub(super) enum Kind {
     Group(Group),
     #[prost(message, tag = "8")]
     Offsets(Offsets),
+    /// A fold that no log has any more. Since version 4.
+    #[prost(message, tag = "12")]
+    Dropped(Fold),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -95,7 +98,7 @@ pub(super) struct Expired {
     pub(super) expired_ms: i64,
 }
 
-/// References are counted anew from the extents.
+/// References are counted anew from the extents, but for those that are folded.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(super) struct Object {
     #[prost(fixed64, tag = "1")]
@@ -111,6 +114,39 @@ pub(super) struct Object {
     /// Since version 2.
     #[prost(uint32, tag = "6")]
     pub(super) level: u32,
+    /// References that no extent in memory makes, and their bytes. Since version 4.
+    #[prost(uint32, tag = "7")]
+    pub(super) folded: u32,
+    #[prost(uint64, tag = "8")]
+    pub(super) folded_bytes: u64,
+}
+
+/// A run in a manifest.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Fold {
+    #[prost(uint64, tag = "1")]
+    pub(super) base: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) end: u64,
+    #[prost(uint32, tag = "3")]
+    pub(super) extents: u32,
+    #[prost(uint64, tag = "4")]
+    pub(super) bytes: u64,
+    #[prost(sint64, tag = "5")]
+    pub(super) max_timestamp: i64,
+    #[prost(sint64, tag = "6")]
+    pub(super) oldest_ms: i64,
+    #[prost(sint64, tag = "7")]
+    pub(super) newest_ms: i64,
+    /// The manifest's index among the snapshot's objects.
+    #[prost(uint32, tag = "8")]
+    pub(super) object: u32,
+    #[prost(uint32, tag = "9")]
+    pub(super) position: u32,
+    #[prost(uint32, tag = "10")]
+    pub(super) length: u32,
+    #[prost(bytes = "vec", tag = "11")]
+    pub(super) hash: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -161,6 +197,9 @@ pub(super) struct Log {
     /// Since version 2: the rows whose extents are sparse, rising.
     #[prost(uint32, repeated, tag = "10")]
     pub(super) sparse: Vec<u32>,
+    /// Since version 4: what stands before the extents.
+    #[prost(message, repeated, tag = "11")]
+    pub(super) folds: Vec<Fold>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,6 +1,6 @@
 //! How much there is to read, told without reading: what a waiting fetch asks each time it is woken.
 
-use super::locate::{EXTENTS_PER_PARTITION_MAX, bytes_from};
+use super::locate::{EXTENTS_PER_PARTITION_MAX, bytes_of};
 use super::{ReadRequest, Reader};
 
 /// What a read would find.
@@ -26,8 +26,8 @@ impl Reader {
                 };
                 let limit = u64::from(request.max_bytes);
                 let mut found = 0;
-                for extent in log.extents(request.offset).take(EXTENTS_PER_PARTITION_MAX) {
-                    found += bytes_from(&extent, request.offset);
+                for part in log.parts(request.offset).take(EXTENTS_PER_PARTITION_MAX) {
+                    found += bytes_of(&part, request.offset);
                     if found >= limit {
                         break;
                     }

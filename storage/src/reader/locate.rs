@@ -1,12 +1,17 @@
-//! From offsets to extents: one look at the state for all partitions of a read.
+//! From offsets to extents: one look at the state for all partitions of a read, and another one when folded extents that were
+//! missing are at hand.
+
+use std::ops::Range;
 
 use metadata::model::extent::Extent;
 use metadata::model::offset::Offset;
 use metadata::state::State;
 use metadata::state::log::Log;
+use metadata::state::log::fold::Part;
 
 use super::ReadRequest;
 use crate::error::ReadError;
+use crate::folds::Runs;
 
 /// Most extents of one partition in one read; the rest comes with the next.
 pub(super) const EXTENTS_PER_PARTITION_MAX: usize = 256;
@@ -48,7 +53,12 @@ pub(super) struct Located {
 
 /// Looks all requests up. Extents are handed out in the order of the requests until `max_bytes` are, by estimate, reached;
 /// the first partition with any gets at least one.
-pub(super) fn locate(state: &State, requests: &[ReadRequest], max_bytes: usize) -> Vec<Located> {
+pub(super) fn locate(
+    state: &State,
+    requests: &[ReadRequest],
+    max_bytes: usize,
+    runs: &mut Runs<'_>,
+) -> Vec<Located> {
     let mut left = max_bytes as u64;
     let mut nothing_yet = true;
     let mut located = Vec::with_capacity(requests.len());
@@ -73,14 +83,23 @@ pub(super) fn locate(state: &State, requests: &[ReadRequest], max_bytes: usize) 
         }
         let limit = left.min(u64::from(request.max_bytes));
         let mut taken = 0;
-        for extent in log.extents(request.offset).take(EXTENTS_PER_PARTITION_MAX) {
-            if taken >= limit && !nothing_yet {
-                break;
+        let mut extents = runs.extents_at_hand(log, request.offset).take(EXTENTS_PER_PARTITION_MAX);
+        while taken < limit || nothing_yet {
+            match extents.next() {
+                Some(Ok(extent)) => {
+                    taken += bytes_from(&extent, request.offset);
+                    found.extents.push(extent);
+                    nothing_yet = false;
+                }
+                Some(Err(error)) => {
+                    found.error = Some(error);
+                    taken = limit; // who comes next takes no part of this share
+                    break;
+                }
+                None => break,
             }
-            taken += bytes_from(&extent, request.offset);
-            found.extents.push(extent);
-            nothing_yet = false;
         }
+        drop(extents);
         left -= taken.min(limit);
         located.push(found);
     }
@@ -98,7 +117,8 @@ impl Located {
 /// How far behind a reader at `offset` is.
 pub(super) fn pace_at(log: Log<'_>, offset: Offset) -> Pace {
     let mut bytes = 0;
-    for (number, extent) in log.extents(offset).enumerate() {
+    for (number, part) in log.parts(offset).enumerate() {
+        let Part::Extent(extent) = part else { return Pace::CatchUp };
         bytes += bytes_from(&extent, offset);
         if number >= TAIL_EXTENTS_MAX || bytes > TAIL_MAX_BYTES {
             return Pace::CatchUp;
@@ -109,6 +129,19 @@ pub(super) fn pace_at(log: Log<'_>, offset: Offset) -> Pace {
 
 /// About how many bytes of an extent lie at or after an offset: exact if its records are of one size and none is missing.
 pub(super) fn bytes_from(extent: &Extent, offset: Offset) -> u64 {
-    let (all, wanted) = (extent.end.since(extent.base), extent.end.since(offset.max(extent.base)));
-    (u64::from(extent.length) * wanted / all.max(1)).max(u64::from(wanted > 0))
+    share_from(extent.base..extent.end, extent.length.into(), offset)
+}
+
+/// The same of any part of a log.
+pub(super) fn bytes_of(part: &Part<'_>, offset: Offset) -> u64 {
+    match part {
+        Part::Extent(extent) => bytes_from(extent, offset),
+        Part::Folded(fold) => share_from(fold.base..fold.end, fold.bytes, offset),
+    }
+}
+
+fn share_from(offsets: Range<Offset>, bytes: u64, from: Offset) -> u64 {
+    let (all, wanted) = (offsets.end.since(offsets.start), offsets.end.since(from.max(offsets.start)));
+    let share = u128::from(bytes) * u128::from(wanted) / u128::from(all.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX).max(u64::from(wanted > 0))
 }

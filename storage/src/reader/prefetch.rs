@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::ReadRequest;
 use super::locate::{EXTENTS_PER_PARTITION_MAX, Wanted, bytes_from, pace_at};
+use crate::folds::Runs;
 
 /// Ends of reads that are remembered; a reader beyond so many others is not recognised.
 const ENDS_MAX: usize = 16_384;
@@ -130,12 +131,14 @@ pub(super) struct Ahead {
 }
 
 /// What to have loaded, of each reader up to `share` bytes or twice what it was given last.
-pub(super) fn ahead(state: &State, readers: &[ReadOn], share: u64) -> Ahead {
+///
+/// What is folded and not at hand is noted in `runs` as missing; it is gone on there once it has come.
+pub(super) fn ahead(state: &State, readers: &[ReadOn], share: u64, runs: &mut Runs<'_>) -> Ahead {
     let mut wanted = Ahead::default();
     for reader in readers {
         if let Some(log) = state.log(reader.partition) {
             let (pace, leader_epoch) = (pace_at(log, reader.end), log.leader_epoch());
-            let extents = of_one(log, reader, share).into_iter();
+            let extents = of_one(log, reader, share, runs).into_iter();
             wanted.extents.extend(extents.map(|extent| Wanted { extent, leader_epoch, pace }));
         }
         wanted.until.push(wanted.extents.len());
@@ -144,13 +147,13 @@ pub(super) fn ahead(state: &State, readers: &[ReadOn], share: u64) -> Ahead {
 }
 
 /// The extents to be loaded ahead of one reader.
-fn of_one(log: Log<'_>, reader: &ReadOn, share: u64) -> Vec<Extent> {
+fn of_one(log: Log<'_>, reader: &ReadOn, share: u64, runs: &mut Runs<'_>) -> Vec<Extent> {
     let &ReadOn { end, given, run, ahead, .. } = reader;
     let most = share.max(given * GIVEN_TIMES).min(AHEAD_MAX_BYTES);
     let enough = (run * RUN_TIMES).max(given * GIVEN_TIMES).min(most);
     let (mut segments, mut bytes, mut begun) = (0, 0, 0);
     let mut missing: Vec<Extent> = Vec::new();
-    for extent in log.extents(end).take(EXTENTS_PER_PARTITION_MAX) {
+    for extent in runs.extents(log, end).map_while(Result::ok).take(EXTENTS_PER_PARTITION_MAX) {
         if bytes >= enough && (segments >= SEGMENTS || bytes >= most) {
             break;
         }

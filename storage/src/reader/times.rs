@@ -6,6 +6,8 @@ use metadata::model::batch::BatchView;
 use metadata::model::extent::Extent;
 use metadata::model::ids::TopicPartition;
 use metadata::model::offset::Offset;
+use metadata::state::log::Log;
+use metadata::state::log::fold::Part;
 
 use super::locate::{Pace, Wanted};
 use super::{Reader, is_gone};
@@ -13,6 +15,7 @@ use crate::cache::block::Block;
 use crate::codec::inflate_batch;
 use crate::codec::records::RecordIter;
 use crate::error::ReadError;
+use crate::folds::Runs;
 
 /// Most bytes a batch is inflated to; none that inflates to more was accepted.
 const INFLATED_MAX_BYTES: usize = 256 << 20;
@@ -46,12 +49,13 @@ impl Reader {
         let mut after = Offset::ZERO;
         // Each round is at a later extent; a second one is only needed where the log start cuts through the first.
         loop {
-            let candidate = self.metadata.read(|state| {
+            let candidate = self.folds.look(&self.metadata, |state, runs| {
                 let log = state.log(tp).ok_or(ReadError::UnknownPartition)?;
                 let from = after.max(log.log_start());
-                let extent = log.extents(from).find(|extent| extent.max_timestamp >= timestamp_ms);
+                let extent = extent_at_or_after(log, from, timestamp_ms, runs)?;
                 Ok(extent.map(|extent| (extent, from, log.leader_epoch())))
-            })?;
+            });
+            let candidate = candidate.await?;
             let Some((extent, from, epoch)) = candidate else { return Ok(None) };
             let block = self.fetcher.block(looked_at(extent, epoch)).await?;
             for number in block.batch_with(from)..block.batch_count() {
@@ -64,14 +68,13 @@ impl Reader {
     }
 
     async fn latest(&self, tp: TopicPartition) -> Result<Found, ReadError> {
-        let (straddling, best, from, epoch) = self.metadata.read(|state| {
+        let seen = self.folds.look(&self.metadata, |state, runs| {
             let log = state.log(tp).ok_or(ReadError::UnknownPartition)?;
             let from = log.log_start();
-            let mut extents = log.extents(from).peekable();
-            let straddling = extents.next_if(|extent| extent.base < from);
-            let best = extents.filter(|extent| extent.max_timestamp >= 0).fold(None, later);
+            let (straddling, best) = latest_extents(log, from, runs)?;
             Ok::<_, ReadError>((straddling, best, from, log.leader_epoch()))
-        })?;
+        });
+        let (straddling, best, from, epoch) = seen.await?;
         // What the index says of an extent that the log start cuts through may be true of records that are gone.
         let ahead = best.map_or(0, |best| best.max_timestamp);
         if let Some(extent) = straddling.filter(|extent| extent.max_timestamp >= ahead) {
@@ -110,9 +113,71 @@ fn may_be_stale(answer: &Result<Found, ReadError>) -> bool {
     }
 }
 
-/// Of two extents the one with the larger timestamp, the earlier of equals.
-fn later(best: Option<Extent>, extent: Extent) -> Option<Extent> {
-    Some(best.filter(|best| best.max_timestamp >= extent.max_timestamp).unwrap_or(extent))
+/// The first extent that ends behind an offset and has a record at or after a time. Of folds that have none the run is not needed.
+fn extent_at_or_after(
+    log: Log<'_>,
+    from: Offset,
+    timestamp_ms: i64,
+    runs: &mut Runs<'_>,
+) -> Result<Option<Extent>, ReadError> {
+    for part in log.parts(from) {
+        match part {
+            Part::Extent(extent) if extent.max_timestamp >= timestamp_ms => return Ok(Some(extent)),
+            Part::Folded(fold) if fold.max_timestamp >= timestamp_ms => {
+                let run = runs.get(fold)?;
+                let fits = |extent: &&Extent| extent.end > from && extent.max_timestamp >= timestamp_ms;
+                if let Some(extent) = run.iter().find(fits) {
+                    return Ok(Some(*extent));
+                }
+            }
+            Part::Extent(_) | Part::Folded(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The extent that an offset cuts through, and of those behind it the one with the largest timestamp, if any has one.
+fn latest_extents(
+    log: Log<'_>,
+    from: Offset,
+    runs: &mut Runs<'_>,
+) -> Result<(Option<Extent>, Option<Extent>), ReadError> {
+    let (mut straddling, mut best) = (None, None);
+    for part in log.parts(from) {
+        match part {
+            Part::Extent(extent) if extent.base < from => straddling = Some(extent),
+            Part::Folded(fold) if fold.base < from => {
+                for extent in runs.get(fold)?.iter().filter(|extent| extent.end > from) {
+                    match extent.base < from {
+                        true => straddling = Some(*extent),
+                        false => best = later(best, Part::Extent(*extent)),
+                    }
+                }
+            }
+            part => best = later(best, part),
+        }
+    }
+    let best = match best {
+        Some(Part::Folded(fold)) => {
+            let run = runs.get(fold)?;
+            run.iter().find(|extent| extent.max_timestamp == fold.max_timestamp).copied()
+        }
+        Some(Part::Extent(extent)) => Some(extent),
+        None => None,
+    };
+    Ok((straddling, best))
+}
+
+/// Of two parts the one with the larger timestamp, the earlier of equals, if either has one.
+fn later<'a>(best: Option<Part<'a>>, part: Part<'a>) -> Option<Part<'a>> {
+    let time = |part: &Part<'_>| match part {
+        Part::Extent(extent) => extent.max_timestamp,
+        Part::Folded(fold) => fold.max_timestamp,
+    };
+    match best {
+        Some(best) if time(&best) >= time(&part) => Some(best),
+        best => Some(part).filter(|part| time(part) >= 0).or(best),
+    }
 }
 
 /// The first record of a batch that is at or after both a time and an offset.

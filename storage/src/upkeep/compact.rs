@@ -88,9 +88,10 @@ impl Keeper {
             let Some(topic) = state.topics().get(topic) else { return Vec::new() };
             let Some(config) = (self.parts.configs.0)(topic).compaction else { return Vec::new() };
             let job = |partition| {
-                let log = state.log(partition)?;
+                // A log that was not compacted before may be folded; its extents come back first.
+                let log = state.log(partition).filter(|log| log.folds().is_empty())?;
                 let committed_ms = |extent: &Extent| state.objects().get(extent.object).map_or(0, |o| o.committed_ms);
-                let extents: Vec<_> = log.all_extents().map(|extent| (extent, committed_ms(&extent))).collect();
+                let extents: Vec<_> = log.all_unfolded().map(|extent| (extent, committed_ms(&extent))).collect();
                 let cleaning = plan(&extents, log.last_stable(), &config, now_ms)?;
                 Some(Job { partition, leader_epoch: log.leader_epoch(), config, cleaning })
             };

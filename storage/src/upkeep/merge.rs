@@ -5,7 +5,7 @@
 //! ones. A merge changes no offset and no record: neighbouring dense extents become one, compacted ones stay apart from them
 //! (compaction tells by that what it has seen), and a gap between two extents stays.
 
-mod plan;
+pub(super) mod plan;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -79,19 +79,20 @@ impl Keeper {
         };
         let candidates = self.parts.metadata.read(|state| {
             let live = state.objects().iter().filter(|object| object.dead_since_ms.is_none());
-            let old = live.filter(|object| object.committed_ms <= before_ms && !set_aside.contains(&object.id));
-            let candidate = old.map(|object| Candidate {
-                id: object.id,
-                bytes: object.bytes,
-                referenced: object.referenced_bytes,
-                extents: object.references,
-                level: object.level,
-                committed_ms: object.committed_ms,
-            });
-            candidate.collect::<Vec<_>>()
+            // Extents that are folded cannot be moved.
+            let free = live.filter(|object| object.folded == 0);
+            let old = free.filter(|object| object.committed_ms <= before_ms && !set_aside.contains(&object.id));
+            old.map(Candidate::of).collect::<Vec<_>>()
         });
-        let target_bytes = self.merge_target.load(Ordering::Relaxed);
-        plan(candidates, Sizes { target_bytes, long_extent_bytes: options.long_extent_bytes }, options.objects_min)
+        plan(candidates, self.merge_sizes(), options.objects_min)
+    }
+
+    /// What merges are to reach now.
+    pub(super) fn merge_sizes(&self) -> Sizes {
+        Sizes {
+            target_bytes: self.merge_target.load(Ordering::Relaxed),
+            long_extent_bytes: self.parts.options.merge.long_extent_bytes,
+        }
     }
 
     /// For each group the extents that lie in its objects: one look through the whole index, a topic at a time, so that no
@@ -182,22 +183,26 @@ impl Keeper {
         self.set_aside.lock().expect("nothing panics while it holds them").0.insert(*object, Instant::now());
     }
 
-    /// Looks at every log for a moment.
-    pub(super) fn measure_index(&self) {
-        let (mut extents, mut bytes) = (0, 0);
+    /// Looks at every log for a moment; tells the bytes of the index.
+    pub(super) fn measure_index(&self) -> u64 {
+        let (mut extents, mut bytes, mut folds) = (0, 0, 0);
         let metadata = &self.parts.metadata;
         let topics: Vec<TopicId> = metadata.read(|state| state.topics().iter().map(|topic| topic.id()).collect());
         for topic in topics {
             metadata.read(|state| {
                 let Some(topic) = state.topics().get(topic) else { return };
                 for log in topic.partitions().filter_map(|tp| state.log(tp)) {
-                    extents += log.extent_count();
+                    extents += log.unfolded_count();
+                    folds += log.folds().len();
                     bytes += log.index_bytes();
                 }
             });
         }
         self.parts.metrics.extents.set(extents as i64);
+        self.parts.metrics.folds.set(folds as i64);
+        self.parts.metrics.dropped_folds.set(metadata.read(|state| state.objects().dropped().len()) as i64);
         self.parts.metrics.index_bytes.set(bytes as i64);
+        bytes as u64
     }
 }
 

@@ -81,39 +81,60 @@ impl Keeper {
         };
         let bytes = payload.len();
         crash_here("upkeep::before_put");
+        self.store(blobs, object, payload).await?;
+        self.parts.metrics.rewritten_objects.inc();
+        self.parts.metrics.rewritten_bytes.inc_by(bytes);
+        crash_here("upkeep::before_swap");
+        let swapped = self.put_in(object, Command::SwapExtents(swap), partitions.len()).await?;
+        crash_here("upkeep::after_swap");
+        let refused = swapped.iter().filter(|swapped| swapped.is_err()).count() as u64;
+        self.parts.metrics.refused_swaps.inc_by(refused);
+        Ok(partitions.into_iter().zip(swapped).collect())
+    }
+
+    /// Puts an object into the bucket. One that may be there though it failed is left behind for the sweep.
+    pub(super) async fn store(
+        &self,
+        blobs: &dyn BlobStore,
+        object: ObjectId,
+        payload: Payload,
+    ) -> Result<(), BlobError> {
         let put = timeout(PUT_DEADLINE, blobs.put(&object.key(), payload)).await;
-        if let Err(error) = put.unwrap_or(Err(BlobError::Timeout { operation: Operation::Put, after: PUT_DEADLINE })) {
+        let put = put.unwrap_or(Err(BlobError::Timeout { operation: Operation::Put, after: PUT_DEADLINE }));
+        put.inspect_err(|error| {
             self.parts.writer.return_leftover(object);
             if matches!(error, BlobError::Timeout { .. }) {
                 self.aim_lower();
             }
-            return Err(error.into());
-        }
-        self.parts.metrics.rewritten_objects.inc();
-        self.parts.metrics.rewritten_bytes.inc_by(bytes);
-        crash_here("upkeep::before_swap");
-        let outcome = self.parts.metadata.submit(Command::SwapExtents(swap)).await.inspect_err(|error| {
+        })
+    }
+
+    /// Submits a command that puts a stored object in the place of something, in so many parts; tells which took effect. An object
+    /// that will never be part of a log is left behind for the sweep.
+    pub(super) async fn put_in(
+        &self,
+        object: ObjectId,
+        command: Command,
+        parts: usize,
+    ) -> Result<Vec<Result<(), Refusal>>, UpkeepError> {
+        let outcome = self.parts.metadata.submit(command).await.inspect_err(|error| {
             if error.class() != ErrorClass::Unknown {
                 self.parts.writer.return_leftover(object);
             }
         })?;
-        crash_here("upkeep::after_swap");
-        let swapped = match outcome {
+        Ok(match outcome {
             Outcome::Swapped(swapped) => swapped,
             Outcome::Refused(refusal) => {
                 self.parts.writer.return_leftover(object);
-                vec![Err(refusal); partitions.len()]
+                vec![Err(refusal); parts]
             }
             Outcome::Done
             | Outcome::ProducerIds(_)
             | Outcome::Segment(_)
             | Outcome::LogStarts(_)
             | Outcome::GroupSaved { .. }
-            | Outcome::Offsets(_) => Vec::new(), // not the answer to a swap
-        };
-        let refused = swapped.iter().filter(|swapped| swapped.is_err()).count() as u64;
-        self.parts.metrics.refused_swaps.inc_by(refused);
-        Ok(partitions.into_iter().zip(swapped).collect())
+            | Outcome::Offsets(_) => Vec::new(), // not the answer to such a command
+        })
     }
 }
 

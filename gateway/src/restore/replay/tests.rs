@@ -31,7 +31,7 @@ async fn put(blobs: &Arc<dyn BlobStore>, object: ObjectId, created_ms: i64) {
 
 /// Objects of the log's extents, in the order of their offsets.
 fn log(state: &State) -> Vec<ObjectId> {
-    state.log(partition()).unwrap().all_extents().map(|extent| extent.object).collect()
+    state.log(partition()).unwrap().all_unfolded().map(|extent| extent.object).collect()
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Several gateways on one journal: feature levels, sessions that come and go, states that are compared.
 
 use super::*;
+use crate::command::{FoldExtents, UnfoldExtents};
 use crate::error::{AppendError, ReadError};
+use crate::model::extent::ObjectId;
 use crate::model::ids::NodeId;
 use crate::state::FEATURE_LEVEL;
 
@@ -39,6 +41,26 @@ async fn a_command_that_an_older_gateway_does_not_know_is_not_said() {
     assert!(newer.read(|state| state.sessions().by_node(NodeId(2)).unwrap().leaving));
     let late = MetadataParts::for_tests(1, Arc::clone(&journal) as _, Arc::new(MemorySnapshots::default()));
     assert_eq!(Metadata::start(late).await.unwrap_err(), StartError::Refused(Refusal::FeatureLevel));
+}
+
+#[tokio::test]
+async fn nothing_is_folded_beside_a_gateway_that_does_not_know_folds() {
+    let journal = Arc::default();
+    let older = gateway_of(1, 1, &journal).await;
+    let newer = gateway_of(2, FEATURE_LEVEL, &journal).await;
+    let object = |counter| ObjectId { session: newer.session(), counter };
+    let fold = Command::FoldExtents(FoldExtents { object: object(1), object_bytes: 0, runs: Vec::new() });
+    let unfold = UnfoldExtents { partition: None, object: object(2), position: 0, run: Vec::new() };
+    for command in [fold.clone(), Command::UnfoldExtents(unfold)] {
+        let refused = newer.submit(command.clone()).await.unwrap_err();
+        assert_eq!(refused.class(), ErrorClass::Retry, "{command:?}: {refused}");
+    }
+    let mut moved = newer.sessions_moved();
+    older.shutdown().await;
+    newer.barrier().await.unwrap();
+    soon(moved.changed()).await.unwrap();
+    newer.raise_feature_level().await.unwrap();
+    assert_eq!(newer.submit(fold).await, Ok(Outcome::Swapped(Vec::new())));
 }
 
 #[tokio::test]
@@ -112,7 +134,9 @@ fn comparing(metadata: &Metadata) {
 #[tokio::test]
 async fn d1_equal_states_are_found_equal() {
     let journal = Arc::default();
-    let all = [gateway_of(1, 1, &journal).await, gateway_of(2, 1, &journal).await, gateway_of(3, 1, &journal).await];
+    let level = FEATURE_LEVEL;
+    let all =
+        [gateway_of(1, level, &journal).await, gateway_of(2, level, &journal).await, gateway_of(3, level, &journal).await];
     all.iter().for_each(comparing);
     soon(async {
         while all.iter().any(|metadata| metadata.inner.snapshotter.metrics.state_checks.get() < 3) {
@@ -134,7 +158,7 @@ async fn d1_a_gateway_whose_state_is_another_stops() {
     // Any of the three may be the one that marks where to compare.
     parts.options.state_check_interval_ms = 20;
     let odd = Metadata::start(parts).await.unwrap();
-    let all = [gateway_of(1, 1, &journal).await, odd, gateway_of(3, 1, &journal).await];
+    let all = [gateway_of(1, FEATURE_LEVEL, &journal).await, odd, gateway_of(3, FEATURE_LEVEL, &journal).await];
     all[0].submit(one_id()).await.unwrap();
     all.iter().for_each(comparing);
     let ended = soon(all[1].ended()).await;

@@ -68,7 +68,7 @@ impl Bed {
 
     fn extents(&self, tp: TopicPartition) -> Vec<(i64, i64, u64, u32)> {
         let log = Log::new(self.topics.log(tp).unwrap(), &self.objects);
-        log.all_extents().map(|e| (e.base.get(), e.end.get(), e.position, e.length)).collect()
+        log.all_unfolded().map(|e| (e.base.get(), e.end.get(), e.position, e.length)).collect()
     }
 }
 

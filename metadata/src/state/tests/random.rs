@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{NewExtent, PartitionSwap, SwapExtents};
+use crate::codec::run::{encode_run, hash_run};
+use crate::command::{FoldExtents, NewExtent, PartitionFold, PartitionSwap, SwapExtents, UnfoldExtents};
+use crate::model::fold::RunHash;
 
 /// Groups and names of the histories; two of the names collide.
 const GROUPS: [&str; 2] = ["g", "h"];
@@ -60,7 +62,7 @@ fn topic_command() -> impl Strategy<Value = Command> {
         1 => (0u64..3, prop::option::of("[a-z]"))
             .prop_map(|(id, value)| Command::SetTopicConfigs { topic: topic_id(id), changes: vec![("k".into(), value)] }),
         3 => vec(start, 0..4).prop_map(|starts| Command::AdvanceLogStart { starts }),
-        1 => vec((0u64..2, 0u64..500), 0..9).prop_map(|ids| {
+        1 => vec((0u64..2, 0u64..1_200), 0..9).prop_map(|ids| {
             let id = |(session, counter)| ObjectId { session: SessionId(session), counter };
             Command::ForgetObjects { objects: ids.into_iter().map(id).collect() }
         }),
@@ -129,6 +131,8 @@ fn renew_topics(command: &mut Command, generations: &mut BTreeMap<TopicId, u64>)
         Command::CommitSegment(commit) => commit.partitions.iter_mut().for_each(|p| renew(&mut p.partition.topic)),
         Command::AdvanceLogStart { starts } => starts.iter_mut().for_each(|(tp, _)| renew(&mut tp.topic)),
         Command::SwapExtents(swap) => swap.partitions.iter_mut().for_each(|p| renew(&mut p.partition.topic)),
+        Command::FoldExtents(fold) => fold.runs.iter_mut().for_each(|run| renew(&mut run.partition.topic)),
+        Command::UnfoldExtents(unfold) => unfold.partition.iter_mut().for_each(|tp| renew(&mut tp.topic)),
         Command::CommitOffsets(commit) => commit.offsets.iter_mut().for_each(|(tp, _)| renew(&mut tp.topic)),
         Command::DeleteOffsets { partitions, .. } => partitions.iter_mut().for_each(|tp| renew(&mut tp.topic)),
         Command::DeleteTopic { topic } => {
@@ -163,7 +167,7 @@ fn fill(swap: &mut SwapExtents, state: &State) {
         let (skip, take) = (part.base.since(Offset::ZERO), part.end.since(Offset::ZERO));
         let at = |from: Offset, more: u64| from.checked_add(more).unwrap();
         let mut run: Vec<Extent> = Vec::new();
-        for extent in log.all_extents().skip(usize::try_from(skip).unwrap()).take(usize::try_from(take).unwrap()) {
+        for extent in log.all_unfolded().skip(usize::try_from(skip).unwrap()).take(usize::try_from(take).unwrap()) {
             let breaks = run.last().is_some_and(|last| last.end != extent.base || last.sparse || extent.sparse);
             if breaks && swap.level < 3 {
                 break;
@@ -187,15 +191,74 @@ fn fill(swap: &mut SwapExtents, state: &State) {
     }
 }
 
+/// Folds and unfolds yet to be made of what the log has.
+fn fold() -> impl Strategy<Value = Command> {
+    let run = (partition(), 1u32..4).prop_map(|(partition, extents)| PartitionFold {
+        partition,
+        extents,
+        position: 0,
+        length: 0,
+        hash: RunHash::default(),
+    });
+    let wrong = prop::bool::weighted(0.1);
+    prop_oneof![
+        2 => (1_000u64..1_200, vec(run, 1..3), wrong.clone()).prop_map(|(counter, runs, is_wrong)| {
+            let object = ObjectId { session: SessionId(0), counter };
+            Command::FoldExtents(FoldExtents { object, object_bytes: u64::from(is_wrong), runs })
+        }),
+        1 => (prop::option::of(partition()), wrong).prop_map(|(partition, is_wrong)| {
+            let object = ObjectId::default();
+            Command::UnfoldExtents(UnfoldExtents { partition, object, position: 0, run: vec![0; is_wrong.into()] })
+        }),
+    ]
+}
+
+/// What the manifests hold.
+pub(super) type Runs = BTreeMap<RunHash, Vec<u8>>;
+
+/// Makes a fold of extents that are there, or of others.
+fn fill_fold(fold: &mut FoldExtents, state: &State, runs: &mut Runs) {
+    let is_wrong = fold.object_bytes == 1;
+    let mut position = 8;
+    for run in &mut fold.runs {
+        let Some(log) = state.log(run.partition) else { continue };
+        let extents: Vec<Extent> = log.all_unfolded().skip(is_wrong.into()).take(run.extents as usize).collect();
+        let bytes = encode_run(&extents);
+        (run.position, run.length, run.hash) = (position, u32::try_from(bytes.len()).unwrap(), hash_run(&bytes));
+        position += u64::from(run.length);
+        runs.insert(run.hash, bytes);
+    }
+    fold.object_bytes = position;
+}
+
+/// Makes an unfolding of what is folded, or a wrong one.
+fn fill_unfold(unfold: &mut UnfoldExtents, state: &State, runs: &Runs) {
+    let found = match unfold.partition {
+        Some(partition) => state.log(partition).and_then(|log| log.folds().last()),
+        None => state.objects().dropped().next(),
+    };
+    let Some(fold) = found else { return };
+    let is_wrong = !unfold.run.is_empty();
+    (unfold.object, unfold.position) = (fold.object, fold.position.into());
+    unfold.run.clone_from(&runs[&fold.hash]);
+    unfold.run[9] ^= u8::from(is_wrong);
+}
+
+/// The entries of a history, and what it folded.
+pub(super) fn history() -> impl Strategy<Value = Vec<Entry>> {
+    history_and_runs().prop_map(|(entries, _)| entries)
+}
+
 /// The entries of a history; some repeat the number of the entry before.
-fn history() -> impl Strategy<Value = Vec<Entry>> {
+pub(super) fn history_and_runs() -> impl Strategy<Value = (Vec<Entry>, Runs)> {
     let command =
-        prop_oneof![8 => commit(), 5 => swap(), 6 => topic_command(), 4 => group_command(), 1 => session_command()];
+        prop_oneof![8 => commit(), 5 => swap(), 5 => fold(), 6 => topic_command(), 4 => group_command(), 1 => session_command()];
     let step = (session(), prop::bool::weighted(0.1), 0i64..9, vec(command, 0..4));
     vec(step, 0..40).prop_map(|steps| {
         let mut clients = Clients::default();
         let mut sequences: BTreeMap<SessionId, u64> = BTreeMap::new();
         let mut generations = BTreeMap::new();
+        let mut runs = Runs::new();
         let mut time_ms = 0;
         let (mut entries, mut state): (Vec<Entry>, State) = Default::default();
         for (session, name) in [(0, "a.b"), (1, "c")] {
@@ -211,9 +274,17 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
             time_ms += passed_ms;
             for command in &mut commands {
                 renew_topics(command, &mut generations);
-                if let Command::SwapExtents(swap) = command {
-                    swap.object.session = session;
-                    fill(swap, &state);
+                match command {
+                    Command::SwapExtents(swap) => {
+                        swap.object.session = session;
+                        fill(swap, &state);
+                    }
+                    Command::FoldExtents(fold) => {
+                        fold.object.session = session;
+                        fill_fold(fold, &state, &mut runs);
+                    }
+                    Command::UnfoldExtents(unfold) => fill_unfold(unfold, &state, &runs),
+                    _ => {}
                 }
                 let Command::CommitSegment(commit) = command else { continue };
                 if commit.object.session == SessionId(0) {
@@ -226,7 +297,7 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
             entries.push(Entry { session, sequence: *sequence, time_ms, commands, follows: None });
             state.apply(Lsn(state.applied().0 + 1), &entries[entries.len() - 1]);
         }
-        entries
+        (entries, runs)
     })
 }
 
@@ -240,8 +311,10 @@ fn marks(state: &State) -> BTreeMap<TopicPartition, (Offset, Offset)> {
 }
 
 /// What must be true of any state.
-fn check_whole(state: &State) {
+pub(super) fn check_whole(state: &State) {
     let mut references: BTreeMap<ObjectId, (u32, u64)> = BTreeMap::new();
+    let mut manifests: BTreeMap<ObjectId, u32> = BTreeMap::new();
+    state.objects().dropped().for_each(|fold| *manifests.entry(fold.object).or_default() += 1);
     let mut partitions = 0;
     for topic in state.topics().iter() {
         assert_eq!(state.topics().by_name(topic.name()).unwrap().id(), topic.id());
@@ -249,27 +322,36 @@ fn check_whole(state: &State) {
             partitions += 1;
             let log = state.log(tp).unwrap();
             assert!(log.log_start() <= log.last_stable() && log.last_stable() <= log.high_watermark());
-            let extents: Vec<_> = log.all_extents().collect();
+            let extents: Vec<_> = log.all_unfolded().collect();
             for extent in &extents {
                 let (count, bytes) = references.entry(extent.object).or_default();
                 (*count, *bytes) = (*count + 1, *bytes + u64::from(extent.length));
                 assert!(extent.base < extent.end && extent.end > log.log_start());
             }
+            let folds = log.folds();
+            folds.iter().for_each(|fold| *manifests.entry(fold.object).or_default() += 1);
+            assert!(folds.iter().all(|fold| fold.base < fold.end && fold.end > log.log_start()));
+            assert!(folds.windows(2).all(|pair| pair[0].end <= pair[1].base));
+            let first = extents.first().map_or(log.high_watermark(), |first| first.base);
+            assert!(folds.last().is_none_or(|last| last.end <= first && !extents.is_empty()));
             // In order, and up to the end: only compaction leaves holes, and none behind the last extent.
             assert!(extents.windows(2).all(|pair| pair[0].end <= pair[1].base));
             assert_eq!(extents.last().map_or_else(|| log.log_start(), |last| last.end), log.high_watermark());
-            assert_eq!(extents.iter().map(|e| u64::from(e.length)).sum::<u64>(), log.bytes());
-            assert_eq!(log.extents(log.log_start()).count(), extents.len());
+            let folded = folds.iter().map(|fold| fold.bytes).sum::<u64>();
+            assert_eq!(extents.iter().map(|e| u64::from(e.length)).sum::<u64>() + folded, log.bytes());
+            assert_eq!(log.parts(log.log_start()).count(), extents.len() + folds.len());
         }
     }
     assert_eq!(state.topics().partition_count(), partitions);
     let mut bytes = (0, 0);
     for object in state.objects().iter() {
-        let counted = (object.references, object.referenced_bytes);
+        let counted = (object.references - object.folded, object.referenced_bytes - object.folded_bytes);
+        assert!(object.folded >= manifests.remove(&object.id).unwrap_or_default(), "{object:?}");
         assert_eq!(counted, references.remove(&object.id).unwrap_or_default(), "{object:?}");
         assert_eq!(object.dead_since_ms.is_some(), object.references == 0);
         *(if object.references == 0 { &mut bytes.1 } else { &mut bytes.0 }) += object.bytes;
     }
+    assert!(manifests.is_empty(), "every manifest is in the ledger: {manifests:?}");
     assert!(references.is_empty(), "every extent's object is in the ledger: {references:?}");
     assert_eq!((state.objects().live_bytes(), state.objects().dead_bytes()), bytes);
     assert_eq!(state.objects().dead().count(), state.objects().iter().filter(|o| o.references == 0).count());
@@ -287,8 +369,9 @@ fn check_swaps(before: &State, after: &State, entry: &Entry) {
     for tp in after.topics().iter().flat_map(|topic| topic.partitions()) {
         let (Some(old), Some(new)) = (before.log(tp), after.log(tp)) else { continue };
         let offsets = |log: log::Log<'_>, only_dense: bool| -> std::collections::BTreeSet<i64> {
-            let extents = log.all_extents().filter(|extent| !only_dense || !extent.sparse);
-            let from = new.log_start().get();
+            let extents = log.all_unfolded().filter(|extent| !only_dense || !extent.sparse);
+            // Folds hold what they held.
+            let from = new.log_start().max(folded_until(old)).max(folded_until(new)).get();
             let offsets = extents.flat_map(|extent| extent.base.get()..extent.end.get());
             offsets.filter(|&offset| from <= offset && offset < old.high_watermark().get()).collect()
         };
@@ -296,6 +379,10 @@ fn check_swaps(before: &State, after: &State, entry: &Entry) {
         assert!(offsets(new, true).is_subset(&offsets(old, true)), "{tp} calls dense what is not");
         assert!(compacts || offsets(new, false) == offsets(old, false), "{tp} lost offsets to a merge");
     }
+}
+
+fn folded_until(log: log::Log<'_>) -> Offset {
+    log.folds().last().map_or(Offset::ZERO, |last| last.end)
 }
 
 /// What must be true of one step: ends and starts only grow, appended batches are dense, `changed` says what moved.

@@ -52,7 +52,7 @@ fn d1_the_bytes_of_a_snapshot_are_pinned() {
 fn merged() -> State {
     let mut state = rich();
     let log = state.log(tp(2, 0)).unwrap();
-    let old: Vec<_> = log.all_extents().collect();
+    let old: Vec<_> = log.all_unfolded().collect();
     let (base, end) = (old[0].base, old[old.len() - 1].end);
     let new = |base, end, position, sparse| NewExtent { base, end, position, length: 9, max_timestamp: 5, sparse };
     let swap = PartitionSwap {
@@ -76,7 +76,7 @@ fn d1_the_bytes_of_a_merged_snapshot_are_pinned() {
     golden::check("snapshot_v2.hex", &state.encode());
     let decoded = State::decode(&golden::read("snapshot_v2.hex")).unwrap();
     assert_eq!(decoded.hash(), state.hash());
-    let extents = |state: &State| state.log(tp(2, 0)).unwrap().all_extents().collect::<Vec<_>>();
+    let extents = |state: &State| state.log(tp(2, 0)).unwrap().all_unfolded().collect::<Vec<_>>();
     assert_eq!(extents(&decoded), extents(&state));
     assert_eq!(extents(&decoded).iter().map(|extent| extent.sparse).collect::<Vec<_>>(), [true, false]);
 }
@@ -93,12 +93,50 @@ fn d1_the_bytes_of_a_snapshot_with_a_leaving_session_are_pinned() {
     assert!(decoded.sessions().get(SessionId(4)).unwrap().leaving);
 }
 
+/// The same with a fold in a log, and one that its log has let go of.
+fn folded() -> State {
+    let mut state = merged();
+    let session = SessionId(4);
+    let more = |counter, position| {
+        let partition = PartitionCommit { partition: tp(2, 0), position, batches: vec![plain(2)] };
+        let object = ObjectId { session, counter };
+        Command::CommitSegment(CommitSegment { object, object_bytes: 2_000, partitions: vec![partition] })
+    };
+    let commands = vec![more(80, 8), more(81, 9), more(82, 10)];
+    let entry = Entry { session, sequence: 3, time_ms: 1_700_000_004_000, commands, follows: None };
+    state.apply(Lsn(state.applied().0 + 1), &entry);
+    for (sequence, counter) in [(4, 90), (5, 91)] {
+        let (fold, _) = folds::fold_of(&state, session, counter, &[(tp(2, 0), 2)]);
+        let lsn = Lsn(state.applied().0 + 1);
+        let commands = vec![Command::FoldExtents(fold)];
+        let entry = Entry { session, sequence, time_ms: 1_700_000_005_000, commands, follows: None };
+        assert_eq!(state.apply(lsn, &entry).outcomes, [Outcome::Swapped(vec![Ok(())])]);
+    }
+    let to = state.log(tp(2, 0)).unwrap().folds()[0].end;
+    let commands = vec![Command::AdvanceLogStart { starts: vec![(tp(2, 0), to)] }];
+    let entry = Entry { session, sequence: 6, time_ms: 1_700_000_006_000, commands, follows: None };
+    state.apply(Lsn(state.applied().0 + 1), &entry);
+    assert_eq!((state.log(tp(2, 0)).unwrap().folds().len(), state.objects().dropped().len()), (1, 1));
+    state
+}
+
+#[test]
+fn d1_the_bytes_of_a_folded_snapshot_are_pinned() {
+    let state = folded();
+    golden::check("snapshot_v4.hex", &state.encode());
+    let decoded = State::decode(&golden::read("snapshot_v4.hex")).unwrap();
+    assert_eq!(decoded.hash(), state.hash());
+    assert_eq!(decoded.log(tp(2, 0)).unwrap().folds(), state.log(tp(2, 0)).unwrap().folds());
+    assert!(decoded.objects().iter().eq(state.objects().iter()));
+    assert!(decoded.objects().dropped().eq(state.objects().dropped()));
+}
+
 #[test]
 fn a_newer_snapshot_is_refused_clearly() {
     let mut bytes = rich().encode();
-    bytes[0] = 4;
+    bytes[0] = 5;
     let error = State::decode(&bytes).unwrap_err();
-    assert_eq!(error.to_string(), "state snapshot has format version 4, this build knows up to 3: upgrade it");
+    assert_eq!(error.to_string(), "state snapshot has format version 5, this build knows up to 4: upgrade it");
     assert_eq!(error.class(), ErrorClass::Rejected);
 }
 
@@ -141,7 +179,7 @@ proptest! {
     /// P1: a body damaged under an honest checksum is an error, or a state that applies and encodes without panic.
     #[test]
     fn p1_a_damaged_body_gives_an_error_or_a_sound_state(damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
-        let mut body = merged().encode_body();
+        let mut body = folded().encode_body();
         for (at, byte) in damage {
             let at = at.index(body.len());
             body[at] = byte;

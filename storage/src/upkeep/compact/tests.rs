@@ -100,7 +100,7 @@ fn kept(records: &[(i64, &str, Option<&str>)]) -> Vec<Kept> {
 }
 
 fn extents(bed: &Bed) -> Vec<Extent> {
-    bed.metadata.read(|state| state.log(tp()).unwrap().all_extents().collect())
+    bed.metadata.read(|state| state.log(tp()).unwrap().all_unfolded().collect())
 }
 
 async fn sweep(upkeep: &Upkeep) {

@@ -13,6 +13,7 @@
 //! moves at most a quarter of what it frees.
 
 use metadata::model::extent::ObjectId;
+use metadata::state::objects::ObjectRecord;
 
 /// Times that a byte is merged, at most.
 pub(super) const LEVELS: u32 = 3;
@@ -42,11 +43,29 @@ pub(super) struct Candidate {
 
 /// What merging is to reach.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
+pub(in crate::upkeep) struct Sizes {
     /// Size of a merged object.
     pub(super) target_bytes: u64,
     /// Extents of this size on average are long.
     pub(super) long_extent_bytes: u64,
+}
+
+impl Candidate {
+    pub(super) fn of(object: &ObjectRecord) -> Self {
+        Self {
+            id: object.id,
+            bytes: object.bytes,
+            referenced: object.referenced_bytes,
+            extents: object.references,
+            level: object.level,
+            committed_ms: object.committed_ms,
+        }
+    }
+}
+
+/// Whether merging is done with an object, as it is now.
+pub(in crate::upkeep) fn is_settled(object: &ObjectRecord, sizes: Sizes) -> bool {
+    !settle_level(&mut Candidate::of(object), sizes)
 }
 
 /// What becomes one object.

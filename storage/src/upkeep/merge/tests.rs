@@ -411,7 +411,7 @@ async fn merged_extents_are_no_longer_than_a_reader_is_to_load_at_once() {
     let options = options();
     let merge = MergeOptions { extent_bytes: 1_000, ..options.merge };
     bed.upkeep(UpkeepOptions { merge, ..options }).merge().await.unwrap();
-    let extents = |p| bed.metadata.read(|state| state.log(partition(1, p)).unwrap().all_extents().collect::<Vec<_>>());
+    let extents = |p| bed.metadata.read(|state| state.log(partition(1, p)).unwrap().all_unfolded().collect::<Vec<_>>());
     for p in 0..3 {
         let extents = extents(p);
         let bytes: u32 = extents.iter().map(|extent| extent.length).sum();

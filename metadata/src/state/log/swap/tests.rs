@@ -41,7 +41,7 @@ fn swap(
 }
 
 fn shape(log: &LogIndex, objects: &ObjectLedger) -> Vec<(i64, i64, bool)> {
-    Log::new(log, objects).all_extents().map(|e: Extent| (e.base.get(), e.end.get(), e.sparse)).collect()
+    Log::new(log, objects).all_unfolded().map(|e: Extent| (e.base.get(), e.end.get(), e.sparse)).collect()
 }
 
 fn dead(objects: &ObjectLedger) -> Vec<u64> {
@@ -89,7 +89,7 @@ fn g5_compaction_may_leave_holes_but_none_behind_the_last_extent() {
     swap(&mut log, &mut objects, (0, 20), &old, &[new(3, 5, true), new(9, 11, true)]).unwrap();
     assert_eq!(shape(&log, &objects), [(3, 5, true), (9, 11, true), (20, 30, false), (30, 40, false)]);
     let bases = |log: &LogIndex, from| {
-        let extents = Log::new(log, &objects).extents(offset(from)).map(|e| e.base.get()).collect::<Vec<_>>();
+        let extents = Log::new(log, &objects).unfolded(offset(from)).map(|e| e.base.get()).collect::<Vec<_>>();
         extents[0]
     };
     assert_eq!([0, 4, 5, 11, 20].map(|from| bases(&log, from)), [3, 3, 9, 20, 20], "no offset is without a next one");
