@@ -155,7 +155,10 @@ async fn extents(
         folded.extend(log.folds());
     }
     let folds = Folds::new(Arc::clone(blobs), RUN_DEADLINE, FoldMetrics::default());
-    let runs = folded.iter().map(async |fold| (fold, folds.run(fold).await));
+    let runs = folded.into_iter().map(|fold| {
+        let folds = Arc::clone(&folds);
+        async move { (fold, folds.run(&fold).await) }
+    });
     let mut runs = stream::iter(runs).buffered(READS_MAX);
     while let Some((fold, run)) = runs.next().await {
         match run {

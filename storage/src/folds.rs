@@ -86,7 +86,7 @@ impl Folds {
                 return seen;
             }
             let missing = std::mem::take(&mut runs.missing);
-            let loads = missing.iter().map(|fold| async move { (fold.hash, self.run(fold).await) });
+            let loads = missing.into_iter().map(|fold| async move { (fold.hash, self.run(&fold).await) });
             let loaded: Vec<_> = stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect().await;
             runs.here.extend(loaded);
         }

@@ -111,7 +111,6 @@ impl Reader {
     /// Cancel safe.
     pub async fn read(&self, requests: &[ReadRequest], max_bytes: usize) -> Vec<ReadResult> {
         let mut located = self.look(requests, max_bytes).await;
-        let is_stale = |located: &Located| located.error.as_ref().is_some_and(may_be_stale);
         if located.iter().any(is_stale) {
             match self.metadata.barrier().await {
                 Ok(_) => located = self.look(requests, max_bytes).await,
@@ -162,8 +161,9 @@ impl Reader {
 }
 
 /// Whether the state at the head of the journal may say something else.
-fn may_be_stale(error: &ReadError) -> bool {
-    matches!(error, ReadError::UnknownPartition | ReadError::OffsetOutOfRange) || is_gone(error)
+fn is_stale(located: &Located) -> bool {
+    let error = located.error.as_ref();
+    error.is_some_and(|e| matches!(e, ReadError::UnknownPartition | ReadError::OffsetOutOfRange) || is_gone(e))
 }
 
 fn is_gone(error: &ReadError) -> bool {

@@ -53,7 +53,7 @@ impl Reader {
                 let log = state.log(tp).ok_or(ReadError::UnknownPartition)?;
                 let from = after.max(log.log_start());
                 let extent = extent_at_or_after(log, from, timestamp_ms, runs)?;
-                Ok(extent.map(|extent| (extent, from, log.leader_epoch())))
+                Ok::<_, ReadError>(extent.map(|extent| (extent, from, log.leader_epoch())))
             });
             let candidate = candidate.await?;
             let Some((extent, from, epoch)) = candidate else { return Ok(None) };

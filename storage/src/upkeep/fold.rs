@@ -10,7 +10,6 @@
 //! What a log has let go of (`State::objects().dropped()`) stays counted until somebody has read what it was, and said so.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -124,10 +123,10 @@ impl Keeper {
             let Some(log) = state.log(partition) else { return Vec::new() };
             // The last one is not folded whatever the options say.
             let most = log.unfolded_count().saturating_sub(options.keep_extents.max(1));
-            let is_settled = |extent: &Extent| {
+            let may_go = |extent: &Extent| {
                 state.objects().get(extent.object).is_some_and(|object| is_settled(object, sizes))
             };
-            log.all_unfolded().take(most.min(wanted)).take_while(is_settled).collect()
+            log.all_unfolded().take(most.min(wanted)).take_while(may_go).collect()
         });
         let mut runs = Vec::new();
         let mut rest = &cold[..];
@@ -179,8 +178,8 @@ impl Keeper {
     /// Says what the folds held that no log has any more, so that their objects die.
     async fn unfold_dropped(&self) -> Result<(), UpkeepError> {
         let dropped: Vec<Fold> = self.parts.metadata.read(|state| state.objects().dropped().copied().collect());
-        let mut unfolds = stream::iter(dropped.iter().take(UNFOLDS_PER_PASS).map(|fold| self.unfold(None, fold)))
-            .buffer_unordered(UNFOLDS_AT_ONCE);
+        let unfolds = dropped.into_iter().map(|fold| async move { self.unfold(None, &fold).await });
+        let mut unfolds = stream::iter(unfolds.take(UNFOLDS_PER_PASS)).buffer_unordered(UNFOLDS_AT_ONCE);
         while let Some(unfolded) = unfolds.next().await {
             unfolded?;
         }
