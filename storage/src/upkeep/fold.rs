@@ -32,8 +32,8 @@ const LEVEL: u32 = 2;
 const EXTENT_BYTES: u64 = 32;
 /// Folding goes on until so much of the bound is used, percent: so that it is not begun again at once.
 const ROOM_PERCENT: u64 = 75;
-/// Most runs of one manifest.
-const RUNS_PER_MANIFEST: usize = 256;
+/// Most runs of one manifest: every gateway encodes and hashes them at once when it applies the command, and nothing else meanwhile.
+const RUNS_PER_MANIFEST: usize = 32;
 /// Extents folded in one pass, at most; the next one goes on.
 const EXTENTS_PER_PASS: usize = 1_000_000;
 /// Runs let go of in one pass, at most, and side by side.

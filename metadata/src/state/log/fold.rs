@@ -84,8 +84,10 @@ impl LogIndex {
         for extent in self.extents.drain(..count) {
             objects.fold(extent.slot(), extent.length);
         }
-        // What was folded shall not stay as an empty reserve.
-        self.extents.shrink_to(self.extents.len() + self.extents.len() / 4);
+        // What was folded shall not stay as an empty reserve; nor shall every run of a long log copy the rest of it.
+        if self.extents.len() < self.extents.capacity() / 2 {
+            self.extents.shrink_to(self.extents.len() + self.extents.len() / 4);
+        }
         objects.refer(manifest, run.length);
         objects.fold(manifest, run.length);
         self.folds.get_or_insert_default().0.push(fold);
