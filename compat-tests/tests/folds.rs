@@ -220,7 +220,10 @@ async fn l1_l2_g1_killed_at_every_step_of_folding_and_letting_go() {
             let found = read_from(&mut client, start).await;
             let lost: Vec<_> = acked.range(start..).filter(|(at, bytes)| found.get(at) != Some(bytes)).collect();
             assert!(lost.is_empty(), "{point}: {} acked records are not there", lost.len());
-            assert!(found.len() <= acked.range(start..).count() + 1, "{point}: what was not acked is there at most once");
+            assert!(
+                found.len() <= acked.range(start..).count() + 1,
+                "{point}: what was not acked is there at most once"
+            );
             gateway.restart().await.unwrap();
             client = gateway.client().await.unwrap();
         }

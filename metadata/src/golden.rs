@@ -205,11 +205,7 @@ pub(crate) fn level_2_entry() -> Entry {
     let fold = FoldExtents { object, object_bytes: 900, runs: vec![fold(0), fold(1)] };
     let unfold = UnfoldExtents { partition: Some(partition(1)), object, position: 8 + u64::from(length), run: bytes };
     let dropped = UnfoldExtents { partition: None, position: 8, ..unfold.clone() };
-    let commands = vec![
-        Command::FoldExtents(fold),
-        Command::UnfoldExtents(unfold),
-        Command::UnfoldExtents(dropped),
-    ];
+    let commands = vec![Command::FoldExtents(fold), Command::UnfoldExtents(unfold), Command::UnfoldExtents(dropped)];
     Entry { session, sequence: 4, time_ms: 1_700_000_000_999, commands, follows: None }
 }
 

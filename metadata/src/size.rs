@@ -157,11 +157,7 @@ mod tests {
                 level: u32::MAX,
                 partitions: vec![swap(partition, offset, object); 9],
             }),
-            Command::FoldExtents(FoldExtents {
-                object,
-                object_bytes: u64::MAX,
-                runs: vec![fold(partition); 9],
-            }),
+            Command::FoldExtents(FoldExtents { object, object_bytes: u64::MAX, runs: vec![fold(partition); 9] }),
             Command::UnfoldExtents(UnfoldExtents {
                 partition: Some(partition),
                 object,

@@ -303,9 +303,7 @@ impl State {
             Command::RaiseFeatureLevel { level } => done(self.raise_feature_level(*level)),
             Command::SwapExtents(swap) => swap_extents(swap, session, &mut self.topics, &mut self.objects, now_ms),
             Command::FoldExtents(fold) => fold_extents(fold, session, &mut self.topics, &mut self.objects, now_ms),
-            Command::UnfoldExtents(unfold) => {
-                done(unfold_extents(unfold, &mut self.topics, &mut self.objects, now_ms))
-            }
+            Command::UnfoldExtents(unfold) => done(unfold_extents(unfold, &mut self.topics, &mut self.objects, now_ms)),
             Command::LeaveSoon => {
                 self.sessions.leave_soon(session);
                 Outcome::Done

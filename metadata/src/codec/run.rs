@@ -79,8 +79,7 @@ pub fn hash_run(bytes: &[u8]) -> RunHash {
 pub fn decode_run(bytes: &[u8]) -> Result<Vec<Extent>, CodecError> {
     let bad = |why: &str| CodecError::malformed(RUN, why);
     let run = Run::decode(unframe(RUN, RUN_VERSION, bytes)?).map_err(|why| CodecError::malformed(RUN, why))?;
-    let columns =
-        [run.gaps.len(), run.objects.len(), run.positions.len(), run.lengths.len(), run.max_timestamps.len()];
+    let columns = [run.gaps.len(), run.objects.len(), run.positions.len(), run.lengths.len(), run.max_timestamps.len()];
     if columns.iter().any(|&rows| rows != run.records.len()) || run.sessions.len() != run.counters.len() {
         return Err(bad("its columns differ in length"));
     }

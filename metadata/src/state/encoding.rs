@@ -317,8 +317,8 @@ impl Decoder {
         let slot = self.parts.objects.insert(id, object.bytes, object.committed_ms);
         let slot = slot.map_err(|_| bad("it names an object twice"))?;
         self.parts.objects.describe(slot, object.level, object.committed_ms);
-        let is_legal = object.folded <= FOLDED_MAX
-            && object.folded_bytes <= u64::from(object.folded) * u64::from(u32::MAX);
+        let is_legal =
+            object.folded <= FOLDED_MAX && object.folded_bytes <= u64::from(object.folded) * u64::from(u32::MAX);
         if !is_legal {
             return Err(bad("an object has more folded bytes than it can have"));
         }

@@ -53,12 +53,7 @@ pub(super) struct Located {
 
 /// Looks all requests up. Extents are handed out in the order of the requests until `max_bytes` are, by estimate, reached;
 /// the first partition with any gets at least one.
-pub(super) fn locate(
-    state: &State,
-    requests: &[ReadRequest],
-    max_bytes: usize,
-    runs: &mut Runs<'_>,
-) -> Vec<Located> {
+pub(super) fn locate(state: &State, requests: &[ReadRequest], max_bytes: usize, runs: &mut Runs<'_>) -> Vec<Located> {
     let mut left = max_bytes as u64;
     let mut nothing_yet = true;
     let mut located = Vec::with_capacity(requests.len());

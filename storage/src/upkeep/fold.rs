@@ -123,9 +123,8 @@ impl Keeper {
             let Some(log) = state.log(partition) else { return Vec::new() };
             // The last one is not folded whatever the options say.
             let most = log.unfolded_count().saturating_sub(options.keep_extents.max(1));
-            let may_go = |extent: &Extent| {
-                state.objects().get(extent.object).is_some_and(|object| is_settled(object, sizes))
-            };
+            let may_go =
+                |extent: &Extent| state.objects().get(extent.object).is_some_and(|object| is_settled(object, sizes));
             log.all_unfolded().take(most.min(wanted)).take_while(may_go).collect()
         });
         let mut runs = Vec::new();

@@ -135,8 +135,11 @@ fn comparing(metadata: &Metadata) {
 async fn d1_equal_states_are_found_equal() {
     let journal = Arc::default();
     let level = FEATURE_LEVEL;
-    let all =
-        [gateway_of(1, level, &journal).await, gateway_of(2, level, &journal).await, gateway_of(3, level, &journal).await];
+    let all = [
+        gateway_of(1, level, &journal).await,
+        gateway_of(2, level, &journal).await,
+        gateway_of(3, level, &journal).await,
+    ];
     all.iter().for_each(comparing);
     soon(async {
         while all.iter().any(|metadata| metadata.inner.snapshotter.metrics.state_checks.get() < 3) {

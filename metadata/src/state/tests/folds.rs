@@ -168,7 +168,8 @@ fn l2_a_fold_of_other_extents_than_the_log_has_is_refused_and_its_manifest_is_fo
     // A merge came first.
     let (third, _) = fold_of(&bed.state, MAIN, 102, &[(tp(1, 0), 2)]);
     let old = unfolded(&bed);
-    let new = NewExtent { base: old[0].base, end: old[1].end, position: 8, length: 200, max_timestamp: 9, sparse: false };
+    let new =
+        NewExtent { base: old[0].base, end: old[1].end, position: 8, length: 200, max_timestamp: 9, sparse: false };
     let swap = PartitionSwap {
         partition: tp(1, 0),
         base: old[0].base,

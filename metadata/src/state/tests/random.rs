@@ -251,8 +251,7 @@ pub(super) fn history() -> impl Strategy<Value = Vec<Entry>> {
 
 /// The entries of a history; some repeat the number of the entry before.
 pub(super) fn history_and_runs() -> impl Strategy<Value = (Vec<Entry>, Runs)> {
-    let command =
-        prop_oneof![8 => commit(), 5 => swap(), 5 => fold(), 6 => topic_command(), 4 => group_command(), 1 => session_command()];
+    let command = prop_oneof![8 => commit(), 5 => swap(), 5 => fold(), 6 => topic_command(), 4 => group_command(), 1 => session_command()];
     let step = (session(), prop::bool::weighted(0.1), 0i64..9, vec(command, 0..4));
     vec(step, 0..40).prop_map(|steps| {
         let mut clients = Clients::default();
