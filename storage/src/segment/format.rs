@@ -25,7 +25,8 @@
 //! ```
 //!
 //! Flag 1 says that the segment was written by merge or compact: the base offsets in its batches' headers are final, and the
-//! batches of a run may leave gaps. All numbers are big endian. The footer says everything that a commit says, and the topics' names besides, so that a log
+//! batches of a run may leave gaps. One of those without any run is a manifest: what stands between header and footer are runs of
+//! extents, which the state knows how to find (`metadata::codec::run`). All numbers are big endian. The footer says everything that a commit says, and the topics' names besides, so that a log
 //! can be put together again from its objects alone. A reader that meets a newer version stops.
 
 use metadata::model::batch::{BatchSummary, ProducerStamp};

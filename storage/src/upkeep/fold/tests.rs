@@ -348,10 +348,12 @@ async fn g1_g2_a_gateway_that_ends_or_fails_while_it_folds_leaves_nothing_that_i
         log
     };
     let bed = world.gateway(2, WriterOptions::default()).await;
-    let upkeep = bed.upkeep(options());
-    upkeep.sweep_listed().await.unwrap();
+    let beside = bed.upkeep(options());
+    beside.sweep_listed().await.unwrap();
     assert_eq!(bed.objects().len(), 31, "G1: its session may yet say so");
+    beside.shutdown().await;
     expire_others(&bed).await;
+    let upkeep = bed.upkeep(options());
     upkeep.sweep_listed().await.unwrap();
     assert_eq!(bed.objects().len(), 30);
     // A PUT whose answer is lost: nothing is folded, and nothing stays.
