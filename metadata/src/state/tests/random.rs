@@ -244,16 +244,39 @@ fn fill_unfold(unfold: &mut UnfoldExtents, state: &State, runs: &Runs) {
     unfold.run[9] ^= u8::from(is_wrong);
 }
 
-/// The entries of a history, and what it folded.
-pub(super) fn history() -> impl Strategy<Value = Vec<Entry>> {
-    history_and_runs().prop_map(|(entries, _)| entries)
+/// The entries of a history of everything.
+fn history() -> impl Strategy<Value = Vec<Entry>> {
+    let command = prop_oneof![
+        8 => commit(),
+        5 => swap(),
+        5 => fold(),
+        6 => topic_command(),
+        4 => group_command(),
+        1 => session_command(),
+    ];
+    history_of(vec((session(), prop::bool::weighted(0.1), 0i64..9, vec(command, 0..4)), 0..40))
+        .prop_map(|(entries, _)| entries)
 }
 
-/// The entries of a history; some repeat the number of the entry before.
-pub(super) fn history_and_runs() -> impl Strategy<Value = (Vec<Entry>, Runs)> {
-    let command = prop_oneof![8 => commit(), 5 => swap(), 5 => fold(), 6 => topic_command(), 4 => group_command(), 1 => session_command()];
-    let step = (session(), prop::bool::weighted(0.1), 0i64..9, vec(command, 0..4));
-    vec(step, 0..40).prop_map(|steps| {
+/// The entries of a history of long logs that are folded and cut, and what was folded.
+pub(super) fn folded_history() -> impl Strategy<Value = (Vec<Entry>, Runs)> {
+    let cut = vec((partition(), 0i64..40).prop_map(|(tp, to)| (tp, offset(to))), 1..3);
+    let command = prop_oneof![
+        30 => commit(),
+        6 => swap(),
+        20 => fold(),
+        6 => cut.prop_map(|starts| Command::AdvanceLogStart { starts }),
+        1 => topic_command(),
+    ];
+    let session = prop_oneof![20 => Just(SessionId(0)), 1 => session()];
+    history_of(vec((session, prop::bool::weighted(0.02), 0i64..9, vec(command, 1..4)), 10..60))
+}
+
+/// What the sessions say, each step with its session, whether it repeats the number of the entry before, and the time since.
+type Step = (SessionId, bool, i64, Vec<Command>);
+
+fn history_of(steps: impl Strategy<Value = Vec<Step>>) -> impl Strategy<Value = (Vec<Entry>, Runs)> {
+    steps.prop_map(|steps| {
         let mut clients = Clients::default();
         let mut sequences: BTreeMap<SessionId, u64> = BTreeMap::new();
         let mut generations = BTreeMap::new();

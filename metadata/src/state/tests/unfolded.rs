@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::random::{Runs, check_whole, history_and_runs};
+use super::random::{Runs, check_whole, folded_history};
 use super::*;
 use crate::codec::run::decode_run;
 use crate::command::UnfoldExtents;
@@ -116,7 +116,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn l1_l2_g1_g2_g3_folds_change_nothing_that_can_be_seen((history, runs) in history_and_runs()) {
+    fn l1_l2_g1_g2_g3_folds_change_nothing_that_can_be_seen((history, runs) in folded_history()) {
         let (mut folded, mut model) = (State::default(), State::default());
         for (lsn, entry) in (1..).zip(&history) {
             let applied = folded.apply(Lsn(lsn), entry);
