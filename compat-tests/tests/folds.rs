@@ -199,8 +199,8 @@ async fn l1_l2_g1_killed_at_every_step_of_folding_and_letting_go() {
         let setup = folding(Setup::new().unwrap()).failpoints(&points);
         let mut gateway = setup.start().await.unwrap();
         let mut client = gateway.client().await.unwrap();
-        // Of the first run nothing is wanted any more as soon as it is folded.
-        let kept = (batch(1_000).len() * 70).to_string();
+        // Enough for a run to be folded, and little more: soon nothing of it is wanted any more.
+        let kept = (batch(1_000).len() * 110).to_string();
         let configs = [("retention.ms", "-1"), ("retention.bytes", &*kept)];
         assert_eq!(create_topic(&mut client, TOPIC, 1, &configs).await.unwrap(), 0);
         let mut acked = BTreeMap::new();
@@ -259,13 +259,15 @@ async fn a_restore_brings_back_what_is_folded_and_a_scrub_reads_it() {
     let sound = tool(&s3, "scrub", &folder.path().join("first"), &[]).await;
     assert_eq!(sound.code, Some(0), "{}{}", sound.stdout, sound.stderr);
     assert!(sound.stdout.contains(" 0 unreadable, 0 unreferenced"), "{}", sound.stdout);
-    let then = SystemClock.now_ms();
     gateway.kill9().await.unwrap();
     let restored = tool(&s3, "restore", &folder.path().join("second"), &[]).await;
     assert_eq!(restored.code, Some(0), "{}{}", restored.stdout, restored.stderr);
     let mut gateway = on("second").start().await.unwrap();
     let mut client = gateway.client().await.unwrap();
     assert_eq!(read_from(&mut client, 0).await, expected(0, RECORDS));
+    sleep(Duration::from_millis(600)).await;
+    let then = SystemClock.now_ms();
+    sleep(Duration::from_millis(50)).await;
     // All of it is deleted, and what was folded let go of.
     let deleted = delete_records(&mut client, TOPIC, 0, RECORDS).await.unwrap();
     assert_eq!(deleted, 0);
