@@ -220,7 +220,7 @@ fn a_fold_that_contradicts_itself_is_refused() {
         (with(vec![PartitionFold { length: 0, ..run.clone() }]), Refusal::Malformed),
         (with(vec![PartitionFold { position: u64::MAX, ..run.clone() }]), Refusal::Malformed),
         (with(vec![run.clone(), run.clone()]), Refusal::Malformed),
-        (with(vec![PartitionFold { extents: 4_097, ..run.clone() }]), Refusal::LimitReached),
+        (with(vec![PartitionFold { extents: 4_097, ..run }]), Refusal::LimitReached),
         (FoldExtents { object_bytes: 1 << 40, ..fold.clone() }, Refusal::LimitReached),
     ] {
         assert_eq!(bed.say(Command::FoldExtents(wrong)), refused(refusal));
@@ -230,7 +230,7 @@ fn a_fold_that_contradicts_itself_is_refused() {
         (PartitionFold { length: run.length - 1, ..run.clone() }, Refusal::ExtentsChanged),
         (PartitionFold { extents: 0, ..run.clone() }, Refusal::ExtentsChanged),
         (PartitionFold { extents: 3, ..run.clone() }, Refusal::ExtentsChanged),
-        (PartitionFold { partition: tp(1, 2), ..run.clone() }, Refusal::UnknownPartition),
+        (PartitionFold { partition: tp(1, 2), ..run }, Refusal::UnknownPartition),
     ] {
         bed.next_object += 1_000;
         let object = main_object(bed.next_object);

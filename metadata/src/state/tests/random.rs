@@ -202,7 +202,7 @@ fn fold() -> impl Strategy<Value = Command> {
     });
     let wrong = prop::bool::weighted(0.1);
     prop_oneof![
-        2 => (1_000u64..1_200, vec(run, 1..3), wrong.clone()).prop_map(|(counter, runs, is_wrong)| {
+        2 => (1_000u64..1_200, vec(run, 1..3), wrong).prop_map(|(counter, runs, is_wrong)| {
             let object = ObjectId { session: SessionId(0), counter };
             Command::FoldExtents(FoldExtents { object, object_bytes: u64::from(is_wrong), runs })
         }),
@@ -354,7 +354,7 @@ pub(super) fn check_whole(state: &State) {
             folds.iter().for_each(|fold| *manifests.entry(fold.object).or_default() += 1);
             assert!(folds.iter().all(|fold| fold.base < fold.end && fold.end > log.log_start()));
             assert!(folds.windows(2).all(|pair| pair[0].end <= pair[1].base));
-            let first = extents.first().map_or(log.high_watermark(), |first| first.base);
+            let first = extents.first().map_or_else(|| log.high_watermark(), |first| first.base);
             assert!(folds.last().is_none_or(|last| last.end <= first && !extents.is_empty()));
             // In order, and up to the end: only compaction leaves holes, and none behind the last extent.
             assert!(extents.windows(2).all(|pair| pair[0].end <= pair[1].base));

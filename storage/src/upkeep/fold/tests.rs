@@ -323,7 +323,8 @@ async fn two_gateways_that_fold_the_same_run_fold_it_once() {
     let tp = partition(1, 0);
     let (first, second) = (one.upkeep(options()), two.upkeep(options()));
     let (a, b) = tokio::join!(first.fold(), second.fold());
-    (a.unwrap(), b.unwrap());
+    a.unwrap();
+    b.unwrap();
     one.metadata.barrier().await.unwrap();
     two.metadata.barrier().await.unwrap();
     assert_eq!((folds_of(&one, tp).len(), one.objects().len()), (6, 32), "two manifests");
