@@ -162,12 +162,16 @@ fn d1_the_hash_tells_states_apart() {
 }
 
 proptest! {
+    /// But for the number of the format, which stands before the checksum: a later one that is known says the same of these bytes.
     #[test]
     fn l7_a_flipped_bit_in_a_snapshot_is_found(at in any::<prop::sample::Index>(), bit in 0..8) {
-        let mut bytes = rich().encode();
+        let state = rich();
+        let mut bytes = state.encode();
         let at = at.index(bytes.len());
         bytes[at] ^= 1u8 << bit;
-        prop_assert!(State::decode(&bytes).is_err());
+        if let Ok(read) = State::decode(&bytes) {
+            prop_assert!(at == 0 && read.hash() == state.hash());
+        }
     }
 
     #[test]
