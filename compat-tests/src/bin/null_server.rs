@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use clap::Parser;
@@ -59,6 +60,8 @@ const FRAME_MAX: usize = 128 << 20;
 /// Where a batch tells the offset of its last record, relative to the first.
 const LAST_OFFSET_DELTA: std::ops::Range<usize> = 23..27;
 const READ_BUFFER: usize = 256 << 10;
+/// How long a fetch waits before the first produce.
+const EMPTY_WAIT: Duration = Duration::from_millis(100);
 
 /// A server that keeps nothing, to show a client's own limit.
 #[derive(Debug, Parser)]
@@ -124,6 +127,10 @@ async fn serve(stream: TcpStream, null: &Null) -> io::Result<()> {
             if stream.read_buf(&mut (&mut frame).limit(missing)).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+        }
+        if frame.starts_with(&(ApiKey::Fetch as i16).to_be_bytes()) && null.has_nothing() {
+            // A reader that is there before the producer must not take the machine by asking again and again.
+            tokio::time::sleep(EMPTY_WAIT).await;
         }
         if let Some(answer) = null.answer(frame.freeze()).map_err(io::Error::other)? {
             stream.write_all(&answer).await?;
@@ -205,6 +212,10 @@ impl Null {
             answer.responses.push(of_topic);
         }
         answer
+    }
+
+    fn has_nothing(&self) -> bool {
+        self.batch.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn keep_largest(&self, records: &Bytes) {
