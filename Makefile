@@ -14,7 +14,7 @@ compare: ## beside Apache Kafka and Nisshi: the same clients, the same work, in 
 	bash compat-tests/compare/compare.sh
 
 compose: ## the compose files in real containers, with MinIO, PostgreSQL and Prometheus; see docker/compose-test.sh for what it needs
-	cargo build --release --bin streamhouse --bin kafka-tools
+	cargo build --release -p gateway -p kafka-tools
 	docker/compose-test.sh "$${CARGO_TARGET_DIR:-target}/release/streamhouse"
 
 micro: ## the steps of a record's way one by one: time and memory of each
