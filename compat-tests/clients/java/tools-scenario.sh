@@ -51,7 +51,7 @@ refused() {
   local text=$1
   shift
   ! tool "$@" || fail "$* succeeded"
-  cat "$out" "$err" | grep -q -- "$text" || fail "$* did not say '$text'"
+  grep -q -- "$text" "$out" "$err" || fail "$* did not say '$text'"
 }
 # prints <regex>: some line of the last tool's output matches. prints_no: none does.
 prints() { grep -qE -- "$1" "$out" || fail "no line matches '$1'"; }
@@ -188,7 +188,7 @@ groups() {
   prints "^$group .*$topic"
   # The tool ends with status 0 and says what it could not do.
   must kafka-consumer-groups --delete --group "$group"
-  cat "$out" "$err" | grep -qi "not empty" || fail "a group with a member was deleted"
+  grep -qi "not empty" "$out" "$err" || fail "a group with a member was deleted"
   eventually "the member read on from 80" cmp -s "$work/member.out" <(seq 80 99)
   kill "$member"
   wait "$member" 2>/dev/null
@@ -203,7 +203,7 @@ groups() {
   prints "successful"
   eventually "$group is gone" group_unlisted "$group"
   must kafka-consumer-groups --delete --group "$group-unknown"
-  cat "$out" "$err" | grep -q "GroupIdNotFoundException" || fail "deleting an unknown group is no error"
+  grep -q "GroupIdNotFoundException" "$out" "$err" || fail "deleting an unknown group is no error"
 }
 
 perf() {
