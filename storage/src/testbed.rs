@@ -439,6 +439,23 @@ pub async fn read(reader: &Reader, partition: TopicPartition, offset: i64) -> Re
     results.remove(0)
 }
 
+/// Everything of a partition from an offset on, by as many reads as it takes: base offset and records of each batch.
+pub async fn read_all(reader: &Reader, tp: TopicPartition, from: i64) -> Vec<(i64, Vec<u8>)> {
+    let (mut all, mut next) = (Vec::new(), from);
+    loop {
+        let found = read(reader, tp, next).await;
+        assert_eq!(found.error, None, "{tp} at {next}");
+        if found.records.is_empty() {
+            assert_eq!(found.high_watermark.get(), next, "{tp}: a reader stands before the end and is given nothing");
+            return all;
+        }
+        let joined: Vec<u8> = found.records.concat();
+        let last = BatchIter::new(&joined).last().unwrap().unwrap();
+        next = last.base_offset() + i64::from(last.last_offset_delta()) + 1;
+        all.extend(batches(&found));
+    }
+}
+
 /// Base offset and records' bytes of each batch; all of them must be intact.
 pub fn batches(result: &ReadResult) -> Vec<(i64, Vec<u8>)> {
     let mut batches = Vec::new();

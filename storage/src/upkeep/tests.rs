@@ -18,7 +18,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const HOUR_MS: i64 = 3_600_000;
 
 /// Passes happen only when a test asks for them.
-fn options() -> UpkeepOptions {
+pub(super) fn options() -> UpkeepOptions {
     let never = Duration::from_secs(1 << 30);
     UpkeepOptions {
         retain_every: never,
@@ -30,6 +30,13 @@ fn options() -> UpkeepOptions {
         compact: CompactOptions { every: never, ..CompactOptions::default() },
         ..UpkeepOptions::default()
     }
+}
+
+/// Sweeps, and once more when the grace is over.
+pub(super) async fn sweep(upkeep: &Upkeep) {
+    upkeep.sweep().await.unwrap();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    upkeep.sweep().await.unwrap();
 }
 
 async fn append_at(bed: &Bed, tp: TopicPartition, time_ms: i64) -> i64 {

@@ -16,6 +16,7 @@ use crate::reader::Reader;
 use crate::sample::partition;
 use crate::testbed::{Bed, GetFault, NOW_MS, PutFault, World, base_of, read};
 use crate::upkeep::Upkeep;
+use crate::upkeep::tests::{options as quiet, sweep};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -24,18 +25,8 @@ type Kept = (i64, String, Option<String>);
 
 /// Passes happen only when a test asks for them.
 fn options() -> UpkeepOptions {
-    let never = Duration::from_secs(1 << 30);
-    let merge = MergeOptions { every: never, objects_min: 4, age_min: Duration::ZERO, ..MergeOptions::default() };
-    UpkeepOptions {
-        retain_every: never,
-        sweep_every: never,
-        list_every: never,
-        expire_every: never,
-        grace: Duration::from_secs(60),
-        merge,
-        compact: CompactOptions { every: never, ..CompactOptions::default() },
-        ..UpkeepOptions::default()
-    }
+    let quiet = quiet();
+    UpkeepOptions { merge: MergeOptions { objects_min: 4, age_min: Duration::ZERO, ..quiet.merge }, ..quiet }
 }
 
 /// A gateway with topic 1 of one partition, compacted whenever anything is dirty.
@@ -101,12 +92,6 @@ fn kept(records: &[(i64, &str, Option<&str>)]) -> Vec<Kept> {
 
 fn extents(bed: &Bed) -> Vec<Extent> {
     bed.metadata.read(|state| state.log(tp()).unwrap().all_unfolded().collect())
-}
-
-async fn sweep(upkeep: &Upkeep) {
-    upkeep.sweep().await.unwrap();
-    tokio::time::advance(Duration::from_secs(61)).await;
-    upkeep.sweep().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

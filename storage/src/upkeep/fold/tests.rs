@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use metadata::command::{BatchOutcome, Command, Outcome};
-use metadata::model::batch::BatchIter;
 use metadata::model::extent::ObjectId;
 use metadata::model::offset::Offset;
 use metadata::state::FEATURE_LEVEL;
@@ -11,12 +10,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::blob::BlobStore;
 use crate::error::ReadError;
-use crate::options::{CompactOptions, FoldOptions, MergeOptions, UpkeepOptions, WriterOptions};
+use crate::options::{FoldOptions, MergeOptions, UpkeepOptions, WriterOptions};
 use crate::reader::Reader;
 use crate::sample::{batch_at, batch_of, partition};
 use crate::segment::parser::parse_segment;
-use crate::testbed::{Bed, GetFault, NOW_MS, PutFault, World, batches, read, records_of};
+use crate::testbed::{Bed, GetFault, NOW_MS, PutFault, World, batches, read, read_all, records_of};
 use crate::upkeep::Upkeep;
+use crate::upkeep::tests::{options as quiet, sweep};
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -24,15 +24,9 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Passes happen only when a test asks for them; the newest six extents stay, and every object is large enough to be left where it
 /// is by merges.
 fn options() -> UpkeepOptions {
-    let never = Duration::from_secs(1 << 30);
+    let quiet = quiet();
     UpkeepOptions {
-        retain_every: never,
-        sweep_every: never,
-        list_every: never,
-        expire_every: never,
-        grace: Duration::from_secs(60),
-        merge: MergeOptions { every: never, target_bytes: 4, age_min: Duration::ZERO, ..MergeOptions::default() },
-        compact: CompactOptions { every: never, ..CompactOptions::default() },
+        merge: MergeOptions { target_bytes: 4, age_min: Duration::ZERO, ..quiet.merge },
         fold: FoldOptions {
             index_bytes_max: 0,
             run_extents: 4,
@@ -40,28 +34,12 @@ fn options() -> UpkeepOptions {
             keep_extents: 6,
             run_bytes: 1 << 30,
         },
-        ..UpkeepOptions::default()
+        ..quiet
     }
 }
 
 fn world() -> World {
     World { feature_level: FEATURE_LEVEL, ..World::default() }
-}
-
-async fn read_all(reader: &Reader, tp: TopicPartition, from: i64) -> Vec<(i64, Vec<u8>)> {
-    let (mut all, mut next) = (Vec::new(), from);
-    loop {
-        let found = read(reader, tp, next).await;
-        assert_eq!(found.error, None, "{tp} at {next}");
-        if found.records.is_empty() {
-            assert_eq!(found.high_watermark.get(), next, "{tp}: a reader stands before the end and is given nothing");
-            return all;
-        }
-        let joined: Vec<u8> = found.records.concat();
-        let last = BatchIter::new(&joined).last().unwrap().unwrap();
-        next = last.base_offset() + i64::from(last.last_offset_delta()) + 1;
-        all.extend(batches(&found));
-    }
 }
 
 fn folds_of(bed: &Bed, tp: TopicPartition) -> Vec<Fold> {
@@ -70,12 +48,6 @@ fn folds_of(bed: &Bed, tp: TopicPartition) -> Vec<Fold> {
 
 fn unfolded(bed: &Bed, tp: TopicPartition) -> usize {
     bed.metadata.read(|state| state.log(tp).map_or(0, |log| log.unfolded_count()))
-}
-
-async fn sweep(upkeep: &Upkeep) {
-    upkeep.sweep().await.unwrap();
-    tokio::time::advance(Duration::from_secs(61)).await;
-    upkeep.sweep().await.unwrap();
 }
 
 async fn advance_start(bed: &Bed, tp: TopicPartition, to: i64) {

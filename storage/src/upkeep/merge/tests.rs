@@ -1,60 +1,27 @@
 use std::collections::BTreeMap;
 
 use metadata::command::{Command, Outcome};
-use metadata::model::batch::BatchIter;
 use metadata::model::ids::SessionId;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::options::{CompactOptions, MergeOptions, UpkeepOptions, WriterOptions};
-use crate::reader::Reader;
+use crate::options::{MergeOptions, UpkeepOptions, WriterOptions};
 use crate::sample::{batch_of, partition};
 use crate::segment::parser::parse_segment;
-use crate::testbed::{Bed, GetFault, World, batches, read, records_of};
+use crate::testbed::{Bed, GetFault, World, batches, read, read_all, records_of};
 use crate::upkeep::Upkeep;
+use crate::upkeep::tests::{options as quiet, sweep};
 
 /// Passes happen only when a test asks for them; four objects are enough for a merge.
 fn options() -> UpkeepOptions {
-    let never = Duration::from_secs(1 << 30);
-    UpkeepOptions {
-        retain_every: never,
-        sweep_every: never,
-        list_every: never,
-        expire_every: never,
-        grace: Duration::from_secs(60),
-        merge: MergeOptions { every: never, objects_min: 4, age_min: Duration::ZERO, ..MergeOptions::default() },
-        compact: CompactOptions { every: never, ..CompactOptions::default() },
-        ..UpkeepOptions::default()
-    }
-}
-
-/// Everything of a partition from an offset on, by as many reads as it takes: base offset and records of each batch.
-async fn read_all(reader: &Reader, tp: TopicPartition, from: i64) -> Vec<(i64, Vec<u8>)> {
-    let (mut all, mut next) = (Vec::new(), from);
-    loop {
-        let found = read(reader, tp, next).await;
-        assert_eq!(found.error, None, "{tp} at {next}");
-        if found.records.is_empty() {
-            assert_eq!(found.high_watermark.get(), next, "{tp}: a reader stands before the end and is given nothing");
-            return all;
-        }
-        let joined: Vec<u8> = found.records.concat();
-        let last = BatchIter::new(&joined).last().unwrap().unwrap();
-        next = last.base_offset() + i64::from(last.last_offset_delta()) + 1;
-        all.extend(batches(&found));
-    }
+    let quiet = quiet();
+    UpkeepOptions { merge: MergeOptions { objects_min: 4, age_min: Duration::ZERO, ..quiet.merge }, ..quiet }
 }
 
 fn extent_count(bed: &Bed) -> usize {
     let count = |tp| bed.metadata.read(|state| state.log(tp).map_or(0, |log| log.extent_count()));
     (1..4).flat_map(|topic| (0..3).map(move |p| partition(topic, p))).map(count).sum()
-}
-
-async fn sweep(upkeep: &Upkeep) {
-    upkeep.sweep().await.unwrap();
-    tokio::time::advance(Duration::from_secs(61)).await;
-    upkeep.sweep().await.unwrap();
 }
 
 /// Three partitions, `rounds` objects with a batch for each; tells what each partition holds.
