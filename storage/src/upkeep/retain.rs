@@ -111,7 +111,8 @@ impl Rule<'_> {
             self.state.objects().get(extent.object).map_or(i64::MAX, |object| object.committed_ms)
         };
         let is_surplus = self.surplus >= u64::from(extent.length) && self.surplus > 0;
-        let goes = self.is_expired(newest) || is_surplus;
+        // A fold may begin before the log start: what is passed there stands in nobody's way.
+        let goes = extent.end <= self.start || self.is_expired(newest) || is_surplus;
         if goes {
             self.pass(extent.end, extent.length.into());
         }
@@ -142,6 +143,6 @@ impl Rule<'_> {
 
     fn pass(&mut self, end: Offset, bytes: u64) {
         self.surplus = self.surplus.saturating_sub(bytes);
-        self.start = end;
+        self.start = self.start.max(end);
     }
 }
