@@ -1,5 +1,7 @@
 //! Topics as requests name them: by name or by id, looked up in one view of the state, with the configs that act.
 
+use std::sync::Arc;
+
 use metadata::command::{Command, CreateTopic, Outcome, Refusal};
 use metadata::error::SubmitError;
 use metadata::model::ids::{TopicId, TopicName, TopicPartition};
@@ -14,8 +16,8 @@ use crate::services::Services;
 /// How a request names a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TopicRef {
-    /// By name.
-    Name(String),
+    /// By name. Shared, for a fetch names it once for each of its partitions.
+    Name(Arc<str>),
     /// By id (KIP-516).
     Id(Uuid),
 }
@@ -23,7 +25,7 @@ pub enum TopicRef {
 impl TopicRef {
     /// By id if there is one, else by name: newer versions of a request carry ids and leave the name empty.
     pub fn new(name: &str, id: Uuid) -> Self {
-        if id.is_nil() { Self::Name(name.to_owned()) } else { Self::Id(id) }
+        if id.is_nil() { Self::Name(name.into()) } else { Self::Id(id) }
     }
 }
 

@@ -46,6 +46,13 @@ pub struct Told {
     pub error: bool,
 }
 
+impl Asked {
+    /// What tells it from others in a session.
+    fn place(&self) -> (TopicRef, i32) {
+        (self.topic.clone(), self.partition)
+    }
+}
+
 #[derive(Debug)]
 struct Session {
     epoch: i32,
@@ -162,23 +169,23 @@ impl Session {
         self.last_used = Instant::now();
         self.epoch = if self.epoch == i32::MAX { 1 } else { self.epoch + 1 };
         if !forgotten.is_empty() {
-            let gone: HashSet<_> = forgotten.iter().map(|(topic, partition)| (topic, *partition)).collect();
-            self.order.retain(|m| !gone.contains(&(&m.asked.topic, m.asked.partition)));
+            let gone: HashSet<&(TopicRef, i32)> = forgotten.iter().collect();
+            self.order.retain(|member| !gone.contains(&member.asked.place()));
         }
         if asked.is_empty() {
             return;
         }
-        let mut places: HashMap<(TopicRef, i32), usize> = HashMap::with_capacity(self.order.len());
-        for (at, member) in self.order.iter().enumerate() {
-            places.insert((member.asked.topic.clone(), member.asked.partition), at);
-        }
-        for asked in asked {
-            match places.get(&(asked.topic.clone(), asked.partition)) {
-                Some(at) => self.order[*at].asked = asked,
-                None if self.order.len() < PARTITIONS_MAX => self.order.push(Member { asked, told: None }),
-                None => {}
+        // Of a partition that is named twice the last word counts.
+        let places: Vec<_> = asked.iter().map(Asked::place).collect();
+        let mut changed: HashMap<_, _> = places.iter().cloned().zip(asked).collect();
+        for member in &mut self.order {
+            if let Some(asked) = changed.remove(&member.asked.place()) {
+                member.asked = asked;
             }
         }
+        let added = places.iter().filter_map(|place| changed.remove(place));
+        let room = PARTITIONS_MAX.saturating_sub(self.order.len());
+        self.order.extend(added.take(room).map(|asked| Member { asked, told: None }));
     }
 }
 
@@ -195,30 +202,27 @@ impl Fetch {
         let Some(session) = &self.session else { return vec![true; answers.len()] };
         let mut state = lock(session);
         let mut chosen = vec![!self.incremental; answers.len()];
-        let mut served = HashSet::new();
+        let mut served = vec![false; answers.len().max(state.order.len())];
         for (at, ((told, has_records), asked)) in answers.iter().zip(&self.asked).enumerate() {
             // Places agree unless another request of the session changed them meanwhile; then the answer is simply sent.
             let member = state
                 .order
                 .get_mut(at)
-                .filter(|m| m.asked.topic == asked.topic && m.asked.partition == asked.partition);
+                .filter(|m| m.asked.partition == asked.partition && m.asked.topic == asked.topic);
             let Some(member) = member else {
                 chosen[at] = true;
                 continue;
             };
             chosen[at] |= *has_records || told.error || member.told != Some(*told);
             member.told = Some(*told);
-            if *has_records {
-                served.insert(at);
-            }
+            served[at] = *has_records;
         }
-        if !served.is_empty() && served.len() < state.order.len() {
-            let (mut first, mut last) = (Vec::new(), Vec::new());
-            for (at, member) in std::mem::take(&mut state.order).into_iter().enumerate() {
-                if served.contains(&at) { last.push(member) } else { first.push(member) }
-            }
-            first.append(&mut last);
-            state.order = first;
+        if served.contains(&true) {
+            let mut last = Vec::new();
+            let mut served = served.into_iter();
+            let is_served = |_: &mut Member| served.next().unwrap_or(false);
+            last.extend(state.order.extract_if(.., is_served));
+            state.order.append(&mut last);
         }
         chosen
     }

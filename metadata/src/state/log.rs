@@ -199,6 +199,9 @@ pub(super) struct LogIndex {
 impl LogIndex {
     /// Number of the first extent with offsets at or after `from`.
     fn first_from(&self, from: Offset) -> usize {
+        if from >= self.end {
+            return self.extents.len(); // most fetches of a waiting consumer: its index need not even be in the CPU's cache
+        }
         let is_before = |extent: &PackedExtent| extent.end() <= from.get();
         let behind = self.extents.iter().rev().take(STEPS_BACK + 1).take_while(|extent| !is_before(extent)).count();
         match behind <= STEPS_BACK {

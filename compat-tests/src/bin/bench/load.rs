@@ -191,8 +191,16 @@ async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u
     let mut offsets: Vec<(i32, i64)> = mine.map(|partition| (*partition, 0)).collect();
     let (mut latencies, mut bytes) = (Vec::new(), 0);
     let mut first = true;
+    // As clients do: what has not changed since the last poll is not said again (KIP-227).
+    let (mut session, mut epoch, mut changed) = (0, 0, offsets.clone());
     while !shared.stop.load(Ordering::Relaxed) {
-        let answer = client.ask(FETCH_VERSION, &poll(load.topic, &offsets, 500)).await?;
+        let request = poll(load.topic, &changed, 500).with_session_id(session).with_session_epoch(epoch);
+        let answer = client.ask(FETCH_VERSION, &request).await?;
+        if answer.error_code != 0 {
+            return Err(format!("a fetch failed with error {}", answer.error_code).into());
+        }
+        (session, epoch) = (answer.session_id, epoch + 1);
+        changed.clear();
         for found in answer.responses.iter().flat_map(|topic| &topic.partitions) {
             if found.error_code != 0 {
                 return Err(format!("a fetch failed with error {}", found.error_code).into());
@@ -201,16 +209,17 @@ async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u
             let place = offsets.iter_mut().find(|(partition, _)| *partition == found.partition_index);
             let (_, offset) = place.ok_or("a partition nobody asked for")?;
             bytes += if shared.counts() { records.len() as u64 } else { 0 };
+            let before = *offset;
             for made in oldest_of_batches(&records, offset)? {
                 if shared.counts() && !first {
                     latencies.push(since_us(made));
                 }
             }
+            if *offset != before {
+                changed.push((found.partition_index, *offset));
+            }
         }
         first = false;
-        // The next poll begins with another partition, as clients do.
-        let turn = offsets.len().min(1);
-        offsets.rotate_left(turn);
     }
     Ok((latencies, bytes))
 }
@@ -240,12 +249,14 @@ pub fn poll(topic: &str, offsets: &[(i32, i64)], wait_ms: i32) -> FetchRequest {
             .with_fetch_offset(*offset)
             .with_partition_max_bytes(FETCH_PARTITION_BYTES)
     });
-    let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(asked.collect());
+    let asked: Vec<_> = asked.collect();
+    let named = FetchTopic::default().with_topic(topic_name(topic));
+    let topics = if asked.is_empty() { Vec::new() } else { vec![named.with_partitions(asked)] };
     FetchRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_session_epoch(-1)
         .with_max_bytes(FETCH_BYTES)
         .with_min_bytes(1)
         .with_max_wait_ms(wait_ms)
-        .with_topics(vec![topic])
+        .with_topics(topics)
 }

@@ -30,7 +30,7 @@ pub enum Change {
 
 /// The topic a config request names.
 pub async fn topic(context: &Context, name: &str) -> Result<Found, Refused> {
-    let found = resolve(&context.services, &[TopicRef::Name(name.to_owned())]).await.pop().flatten();
+    let found = resolve(&context.services, &[TopicRef::Name(name.into())]).await.pop().flatten();
     found.ok_or_else(|| {
         Refused::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
     })

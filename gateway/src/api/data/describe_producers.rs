@@ -28,7 +28,7 @@ impl Handler for DescribeProducers {
     async fn begin(context: &Context, request: DescribeProducersRequest) -> Pending<DescribeProducersResponse> {
         let context = context.clone();
         Pending::later(async move {
-            let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.name.to_string())).collect();
+            let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.name.as_str().into())).collect();
             let found = resolve(&context.services, &wanted).await;
             let topics = request.topics.iter().zip(&found).map(|(topic, found)| {
                 let partitions = topic.partition_indexes.iter().map(|index| {

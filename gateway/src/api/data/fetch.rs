@@ -231,7 +231,7 @@ fn assemble(session: &Session, partitions: Vec<FetchedPartition>) -> FetchAnswer
     let sent = session.asked.iter().zip(partitions).zip(chosen).filter(|(_, chosen)| *chosen);
     for ((asked, partition), _) in sent {
         let (name, id) = match &asked.topic {
-            TopicRef::Name(name) => (name.as_str(), Uuid::nil()),
+            TopicRef::Name(name) => (&**name, Uuid::nil()),
             TopicRef::Id(id) => ("", *id),
         };
         match topics.last_mut().filter(|topic| topic.id == id && topic.name == name) {

@@ -62,7 +62,7 @@ impl Handler for ListOffsets {
 
 async fn serve(context: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let services = &context.services;
-    let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.name.to_string())).collect();
+    let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.name.as_str().into())).collect();
     let barrier = services.metadata.barrier().await;
     let found = resolve(services, &wanted).await;
     let mut lookups = Vec::new();

@@ -33,7 +33,7 @@ impl Handler for OffsetForLeaderEpoch {
         let context = context.clone();
         Pending::later(async move {
             let services = &context.services;
-            let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.topic.to_string())).collect();
+            let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.topic.as_str().into())).collect();
             let barrier = services.metadata.barrier().await;
             let found = resolve(services, &wanted).await;
             let topics = request.topics.iter().zip(&found).map(|(topic, found)| {

@@ -62,7 +62,7 @@ async fn grow(
     validate_only: bool,
 ) -> Result<(), Refused> {
     let services = &context.services;
-    let found = resolve(services, &[TopicRef::Name(topic.name.to_string())]).await.pop().flatten();
+    let found = resolve(services, &[TopicRef::Name(topic.name.as_str().into())]).await.pop().flatten();
     let found = found.ok_or_else(|| {
         Refused::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
     })?;

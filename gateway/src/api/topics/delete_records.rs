@@ -46,7 +46,7 @@ impl Handler for DeleteRecords {
 
 async fn serve(context: &Context, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let services = &context.services;
-    let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.name.to_string())).collect();
+    let wanted: Vec<_> = request.topics.iter().map(|t| TopicRef::Name(t.name.as_str().into())).collect();
     let found = resolve(services, &wanted).await;
     // An acked record may be newer than what is known here: the high watermark is asked behind a barrier.
     let barrier = services.metadata.barrier().await;

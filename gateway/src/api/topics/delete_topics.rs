@@ -64,7 +64,7 @@ async fn delete(
         Some(_) if !topic.topic_id.is_nil() => {
             return Err(Refused::new(ErrorCode::InvalidRequest, "A topic is named by name or by id, not by both."));
         }
-        Some(name) => TopicRef::Name(name.to_string()),
+        Some(name) => TopicRef::Name(name.as_str().into()),
         None => TopicRef::Id(topic.topic_id),
     };
     let found = resolve(services, std::slice::from_ref(&wanted)).await.pop().flatten();
