@@ -9,6 +9,7 @@ use compat_tests::requests::{FETCH_VERSION, create_topic, topic_name};
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use metadata::journal::sqlite::SqliteJournal;
+use tokio::time::sleep;
 
 use super::bucket::{Bucket, EXPRESS, Latencies, NONE, STANDARD};
 use super::commits::Committer;
@@ -130,19 +131,20 @@ async fn requests_per_gib(groups: usize, rate: f64) -> Result<()> {
 async fn fill(gateway: &Gateway, bucket: &mut Bucket, bytes: f64) -> Result<()> {
     bucket.set(NONE)?;
     let load =
-        Load { consumers: 1, groups: 0, bytes_per_second: bytes / 20.0, warmup: Duration::ZERO, ..load(gateway) };
-    run(Load { lasts: Duration::from_secs(20), ..load }).await?;
+        Load { consumers: 1, groups: 0, bytes_per_second: bytes / 40.0, warmup: Duration::ZERO, ..load(gateway) };
+    run(Load { lasts: Duration::from_secs(40), ..load }).await?;
     bucket.set(STANDARD)
 }
 
 async fn backlog() -> Result<()> {
+    const BACKLOG: f64 = 4.0 * GIB;
     let mut bucket = Bucket::start(STANDARD)?;
     let gateway = bucket.gateway()?.start().await?;
     topic(&gateway, 288).await?;
-    fill(&gateway, &mut bucket, GIB).await?;
-    let live = Load { groups: 0, lasts: Duration::from_secs(15), warmup: Duration::from_secs(3), ..load(&gateway) };
+    fill(&gateway, &mut bucket, BACKLOG).await?;
+    let live = Load { groups: 0, lasts: Duration::from_secs(30), warmup: Duration::from_secs(3), ..load(&gateway) };
     let mut alone = run(live.clone()).await?;
-    let draining = tokio::spawn(drain(gateway.address(), 288, Duration::from_secs(15)));
+    let draining = tokio::spawn(drain(gateway.address(), 288, BACKLOG / 4.0));
     let mut beside = run(live).await?;
     let drained = draining.await??;
     row(
@@ -155,13 +157,13 @@ async fn backlog() -> Result<()> {
             p50_p99(&mut beside.acks)
         ),
         "drain >= 5 x the live rate, live p99 changes < 20 %",
-        "1 GiB written before (2 cores and an S3 server in memory: the 4 GiB of the bar were not tried), 4 connections, 15 s",
+        "4 GiB written before and read to their end by 4 connections; acks of 27 s",
     );
     Ok(())
 }
 
-/// Reads from the start on four connections; bytes per second.
-async fn drain(address: std::net::SocketAddr, partitions: i32, lasts: Duration) -> Result<f64> {
+/// Reads so many bytes from the start on each of four connections; bytes per second.
+async fn drain(address: std::net::SocketAddr, partitions: i32, each: f64) -> Result<f64> {
     let began = Instant::now();
     let mut readers = tokio::task::JoinSet::new();
     for number in 0..4 {
@@ -169,7 +171,7 @@ async fn drain(address: std::net::SocketAddr, partitions: i32, lasts: Duration) 
             let mut client = RawClient::connect(address).await?;
             let mut offsets: Vec<(i32, i64)> = (0..partitions).filter(|p| p % 4 == number).map(|p| (p, 0)).collect();
             let mut bytes = 0;
-            while began.elapsed() < lasts {
+            while (bytes as f64) < each {
                 let answer = client.ask(FETCH_VERSION, &poll(TOPIC, &offsets, 100)).await?;
                 for found in answer.responses.iter().flat_map(|topic| &topic.partitions) {
                     let records = found.records.clone().unwrap_or_default();
@@ -200,30 +202,54 @@ async fn sequential_read() -> Result<()> {
     run(Load { groups: 0, bytes_per_second: 25.0 * MIB, lasts: Duration::from_secs(16), ..few }).await?;
     bucket.set(STANDARD)?;
     gateway.terminate().await?;
-    gateway.restart().await?;
+    for (name, pace) in [("at 100 MiB/s", Some(100.0 * MIB)), ("as fast as it goes", None)] {
+        gateway.restart().await?;
+        one_reader(&gateway, name, pace).await?;
+        gateway.terminate().await?;
+    }
+    Ok(())
+}
+
+/// Reads partition after partition, so many bytes a second if told.
+async fn one_reader(gateway: &Gateway, name: &str, pace: Option<f64>) -> Result<()> {
     let mut client = gateway.client().await?;
     let (mut taken, mut bytes) = (Vec::new(), 0);
+    let (before, started) = (found(gateway).await?, Instant::now());
     for partition in 0..8 {
         let mut at = vec![(partition, 0)];
         loop {
             let began = Instant::now();
             let answer = client.ask(FETCH_VERSION, &poll(TOPIC, &at, 0)).await?;
-            taken.push(began.elapsed());
             let found = answer.responses.iter().flat_map(|topic| &topic.partitions).next().ok_or("no partition")?;
             let records = found.records.clone().unwrap_or_default();
             if records.is_empty() {
                 break;
             }
+            taken.push(began.elapsed());
             bytes += records.len();
             oldest_of_batches(&records, &mut at[0].1)?;
+            if let Some(pace) = pace {
+                // What a consumer does with this much.
+                sleep(Duration::from_secs_f64(records.len() as f64 / pace).saturating_sub(began.elapsed())).await;
+            }
         }
     }
+    let (seconds, after) = (started.elapsed().as_secs_f64(), found(gateway).await?);
+    let [memory, coming, bucket] = std::array::from_fn(|place| after[place] - before[place]);
+    let part = |extents: f64| extents / (memory + coming + bucket) * 100.0;
     // What came without waiting for a GET: faster than any GET of this distribution is likely to be.
     let mut warm: Vec<Duration> = taken.iter().copied().filter(|took| *took < Duration::from_millis(10)).collect();
     let share = warm.len() as f64 / taken.len() as f64 * 100.0;
     row(
-        "one sequential reader, cold",
-        &format!("{share:.0} % of {} fetches without waiting for a GET; those {}", taken.len(), p50_p99(&mut warm)),
+        &format!("one sequential reader, cold, {name}"),
+        &format!(
+            "{share:.0} % of {} fetches waited for no GET, those {}; of the extents {:.0} % were in memory when they were asked for, {:.0} % on their way; {:.0} MiB/s",
+            taken.len(),
+            p50_p99(&mut warm),
+            part(memory),
+            part(coming),
+            bytes as f64 / MIB / seconds
+        ),
         "85 to 95 % from cache or prefetch; warm p99 < 10 ms",
         &format!(
             "{:.0} MiB in 8 partitions one after another, fetches of up to 1 MiB, gateway restarted before; a fetch below 10 ms counts as warm",
@@ -231,6 +257,16 @@ async fn sequential_read() -> Result<()> {
         ),
     );
     Ok(())
+}
+
+/// Extents that readers found in memory, on their way, and in the bucket.
+async fn found(gateway: &Gateway) -> Result<[f64; 3]> {
+    let mut extents = [0.0; 3];
+    for (place, extents) in ["memory", "coming", "bucket"].into_iter().zip(&mut extents) {
+        let metric = format!("streamhouse_reader_found_extents_total{{place=\"{place}\"}}");
+        *extents = gateway.metric(&metric).await?.unwrap_or_default();
+    }
+    Ok(extents)
 }
 
 /// A commit of many batches over many partitions against one of a single batch, in the journal alone.
