@@ -6,8 +6,10 @@ use compat_tests::raw_client::RawClient;
 use gateway::app::App;
 use gateway::options::Options;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -100,6 +102,7 @@ async fn every_version_of_every_api_answers() {
     let folder = tempfile::tempdir().expect("a folder");
     let (app, mut swept) = start(folder.path()).await;
     cluster(&mut swept).await;
+    acls(&mut swept).await;
     data(&mut swept).await;
     groups(&mut swept).await;
     configs(&mut swept).await;
@@ -155,6 +158,31 @@ async fn cluster(swept: &mut Swept) {
         ApiKey::DescribeLogDirs,
         |_| DescribeLogDirsRequest::default().with_topics(None),
         |_, a: DescribeLogDirsResponse| assert_eq!(a.results[0].topics[0].partitions.len(), 2)
+    );
+}
+
+/// As by a broker without an authorizer: each rule and each filter is refused, with a code that clients take for "no rules".
+async fn acls(swept: &mut Swept) {
+    const SECURITY_DISABLED: i16 = 54;
+    sweep!(swept, ApiKey::DescribeAcls, |_| DescribeAclsRequest::default(), |_, a: DescribeAclsResponse| assert_eq!(
+        (a.error_code, a.resources.len()),
+        (SECURITY_DISABLED, 0)
+    ));
+    sweep!(
+        swept,
+        ApiKey::CreateAcls,
+        |_| CreateAclsRequest::default().with_creations(vec![AclCreation::default(); 2]),
+        |_, a: CreateAclsResponse| {
+            assert_eq!(a.results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [SECURITY_DISABLED; 2]);
+        }
+    );
+    sweep!(
+        swept,
+        ApiKey::DeleteAcls,
+        |_| DeleteAclsRequest::default().with_filters(vec![DeleteAclsFilter::default(); 2]),
+        |_, a: DeleteAclsResponse| {
+            assert_eq!(a.filter_results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [SECURITY_DISABLED; 2]);
+        }
     );
 }
 

@@ -1,5 +1,6 @@
 //! `streamhouse`: parse, validate, run.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -231,7 +232,9 @@ fn greet(app: &App, place: &str) {
 
 fn log_to_stderr(options: &Options) -> Result<(), String> {
     let filter = EnvFilter::try_new(&options.log).map_err(|e| e.to_string())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for eyes: not in the log of a container or a file.
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match options.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use kafka_protocol::messages::ApiKey;
 
+use super::acls::create_acls::CreateAcls;
+use super::acls::delete_acls::DeleteAcls;
+use super::acls::describe_acls::DescribeAcls;
 use super::advertised::Advertised;
 use super::cluster::api_versions::ApiVersions;
 use super::cluster::describe_cluster::DescribeCluster;
@@ -40,11 +43,14 @@ use super::topics::delete_topics::DeleteTopics;
 pub static TABLE: &[Entry] = &[
     Entry::of::<AlterConfigs>(),
     Entry::of::<ApiVersions>(),
+    Entry::of::<CreateAcls>(),
     Entry::of::<CreatePartitions>(),
     Entry::of::<CreateTopics>(),
+    Entry::of::<DeleteAcls>(),
     Entry::of::<DeleteGroups>(),
     Entry::of::<DeleteRecords>(),
     Entry::of::<DeleteTopics>(),
+    Entry::of::<DescribeAcls>(),
     Entry::of::<DescribeCluster>(),
     Entry::of::<DescribeConfigs>(),
     Entry::of::<DescribeGroups>(),
