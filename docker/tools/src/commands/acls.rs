@@ -205,9 +205,15 @@ fn add(admin: &Admin, flags: &Flags, out: &mut Out) -> Result<(), End> {
         ));
     }
     for (target, rules) in rules(flags)? {
-        let rules: Vec<_> = rules.into_iter().collect();
-        writeln!(out, "Adding ACLs for resource `{}`: \n {} \n", written(&target), rows(&rules))?;
-        admin.create_acls(&rules)?;
+        let there: BTreeSet<Acl> = admin.describe_acls(&filter(target.clone()))?.into_iter().collect();
+        let (known, new): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| there.contains(rule));
+        for rule in &known {
+            writeln!(out, "Acl (pattern={}, entry={}) already exists.", written(&target), row(rule))?;
+        }
+        if !new.is_empty() {
+            writeln!(out, "Adding ACLs for resource `{}`: \n {} \n", written(&target), rows(&new))?;
+            admin.create_acls(&new)?;
+        }
     }
     Ok(())
 }
@@ -312,14 +318,13 @@ fn written((resource, name, pattern): &Target) -> String {
     format!("ResourcePattern(resourceType={resource}, name={name}, patternType={pattern})")
 }
 
+fn row(acl: &Acl) -> String {
+    let Acl { principal, host, operation, permission, .. } = acl;
+    format!("(principal={principal}, host={host}, operation={operation}, permissionType={permission})")
+}
+
 fn rows(acls: &[Acl]) -> String {
-    let row = |acl: &Acl| {
-        format!(
-            "\t(principal={}, host={}, operation={}, permissionType={})",
-            acl.principal, acl.host, acl.operation, acl.permission
-        )
-    };
-    acls.iter().map(row).collect::<Vec<_>>().join("\n")
+    acls.iter().map(|acl| format!("\t{}", row(acl))).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -26,6 +26,16 @@ const FLAGS: &[Flag] = &[
     switch("ignore-formatted", "Has no effect."),
     switch("standalone", "Has no effect."),
     switch("no-initial-controllers", "Has no effect."),
+    // The short names of these, in the same order.
+    value("c", "Has no effect."),
+    value("t", "Has no effect."),
+    value("S", "Has no effect."),
+    value("r", "Has no effect."),
+    value("f", "Has no effect."),
+    value("I", "Has no effect."),
+    switch("g", "Has no effect."),
+    switch("s", "Has no effect."),
+    switch("N", "Has no effect."),
 ];
 
 fn run(flags: &Flags, out: &mut Out) -> Result<(), End> {
