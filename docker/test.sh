@@ -23,17 +23,22 @@ QUIET_MS=600
 # A promise of time counts as held when it is held once in so many tries.
 TRIES=5
 
+# No more than this machine's own: podman asks for more than it may have.
+limits=(--ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit nproc=4096:4096)
+# Without systemd podman has no timers for health checks, and says so each time; here they are run by hand.
+pod() { podman --runtime runc "$@" 2> >(grep -v 'unable to get systemd connection' >&2); }
 . "$here/local-image.sh"
 fail() { echo "test.sh: $*" >&2; pod logs "$name" >&2 || true; exit 1; }
 cleanup() {
-  pod rm -f -v "$name" >/dev/null 2>&1 || true
+  pod rm -f -v "$name" "$name-2" >/dev/null 2>&1 || true
   pod volume rm -f "$volume" >/dev/null 2>&1 || true
   pod network rm -f "$network" >/dev/null 2>&1 || true
   [ -n "$kept" ] || rm -rf "$work"
 }
 trap cleanup EXIT
 
-needs kcat
+needs podman runc kcat
+pod info >/dev/null || fail "podman does not work on this machine; it needs root"
 base_image
 own_image
 megabytes=$(($(pod image inspect --format '{{.Size}}' $image) / 1000000))
@@ -123,6 +128,33 @@ for _ in once again; do # as each `up` does
 done
 kcat -b localhost:19092 -L -t by-init | grep -q 'with 2 partitions' || fail "the topic of the init container"
 
+step "what compose files run in the images of Kafka, without an entrypoint of their own"
+# runs <words...>: a container that is given these words as its `command:`.
+runs() { pod run --rm "${limits[@]}" --network "$network" --add-host "kafka:$address" $image "$@"; }
+[ "$(runs /__cacert_entrypoint.sh kafka-topics --bootstrap-server kafka:29092 --list | head -1)" = by-init ] || fail "command: kafka-topics"
+[ "$(runs bash -c '/opt/bitnami/scripts/kafka/entrypoint.sh kafka-topics.sh --version')" = 4.2.1 ] || fail "command: bash -c"
+runs help | grep -q '^Usage: streamhouse' || fail "words of the gateway"
+starts=(/etc/kafka/docker/run /etc/confluent/docker/run /opt/bitnami/scripts/kafka/run.sh {/opt/kafka/bin,/opt/bitnami/kafka/bin,/usr/bin}/kafka-server-start.sh)
+[ "$(pod exec "$name" sh -c 'for start; do readlink "$start"; done' sh "${starts[@]}" | sort | uniq -c | xargs)" = "${#starts[@]} /entrypoint.sh" ] || fail "not all of these start the gateway: ${starts[*]}"
+# serves <words...>: so started, it is well, and ends with 0 at SIGTERM.
+serves() {
+  pod run -d --name "$name-2" "${limits[@]}" -v "$work/server.properties:/config/server.properties:ro" $image "$@" >/dev/null
+  for _ in $(seq 100); do
+    ! pod healthcheck run "$name-2" >/dev/null 2>&1 || break
+    sleep 0.1
+  done
+  pod exec "$name-2" kafka-topics.sh --bootstrap-server localhost:19092 --create --topic made | grep -q made || { pod logs "$name-2"; fail "it does not serve: $*"; }
+  pod exec "$name-2" kafka-topics.sh --bootstrap-server localhost:19092 --describe --topic made | grep -q 'PartitionCount: 2' || fail "not as said: $*"
+  pod stop -t 20 "$name-2" >/dev/null
+  [ "$(pod inspect --format '{{.State.ExitCode}}' "$name-2")" = 0 ] || fail "ended otherwise: $*"
+  pod rm -v "$name-2" >/dev/null
+}
+printf 'node.id=5\nlisteners=PLAINTEXT://:19092\nadvertised.listeners=PLAINTEXT://localhost:19092\n' >"$work/server.properties"
+chmod 644 "$work/server.properties"
+serves sh -c 'export KAFKA_LISTENERS=PLAINTEXT://:19092 KAFKA_NUM_PARTITIONS=2 && exec /etc/confluent/docker/run'
+serves bash -c 'kafka-storage format -t x -c /config/server.properties &&
+  exec kafka-server-start.sh /config/server.properties --override num.partitions=2'
+
 step "SIGTERM"
 began=$(milliseconds)
 pod stop -t 20 "$name" >/dev/null
@@ -171,8 +203,6 @@ shape "Bitnami" localhost:19092 "kafka-broker-api-versions.sh --bootstrap-server
   -e KAFKA_CFG_ADVERTISED_LISTENERS=PLAINTEXT://broker:9092,EXTERNAL://localhost:19092 \
   -e KAFKA_CFG_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,EXTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT \
   -e KAFKA_CFG_CONTROLLER_LISTENER_NAMES=CONTROLLER -v /bitnami/kafka
-printf 'node.id=5\nlisteners=PLAINTEXT://:19092\nadvertised.listeners=PLAINTEXT://localhost:19092\n' >"$work/server.properties"
-chmod 644 "$work/server.properties"
 shape "a mounted server.properties" localhost:19092 "nc -z localhost 19092" -v "$work/server.properties:/mnt/shared/config/server.properties:ro"
 kcat -b localhost:19092 -L | grep -q 'broker 5 at' || fail "the node id of the file"
 echo 'test result: ok. 1 passed; 0 failed'
