@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# The compose files, brought up for real: compose.yaml with compose.observability.yaml over it, compose.s3.yaml, compose.cluster.yaml.
-# Needs root, podman with the plugin for names (golang-github-containernetworking-plugin-dnsname), runc, debootstrap, kcat, curl, Go and
-# Python's venv, and the ports of the files (9092 to 9094, 9090, 9465) free.
+# `docker compose up` for real: compose files for images of Kafka (drop-in/) in which nothing is changed but the image, then compose.yaml,
+# compose.observability.yaml over it, compose.s3.yaml and compose.cluster.yaml as they are. Needs root, docker and dockerd (Debian's
+# docker.io), debootstrap, kcat, curl, jq, Go, and the ports of the files free (9090, 9092 to 9094, 9101, 9465).
 #
 # usage: compose-test.sh <streamhouse program>     Kafka's commands (kafka-tools) are taken from the same folder.
 #
-# There need be no registry, so the files are given other images under other names (an override file), and are else as they are: ours
-# as in test.sh, PostgreSQL, Prometheus and socat of Debian, MinIO and its client from Go's module proxy. Grafana and the Kafka UI are not
-# to be had in this way and are left out. podman-compose is fetched from PyPI. The first run builds all that, MinIO for ten minutes; it
-# is kept in target/compose-test, and the images in podman.
+# A daemon that answers is used, else one is started that ends with the script. There need be no registry: the compose plugin, if docker has
+# none, and MinIO and its client come from Go's module proxy, and under the names of the images that the files ask for stand (an
+# override file): ours as in test.sh, PostgreSQL, Prometheus, socat and kcat of Debian. Grafana and the Kafka UI are not to be had in this
+# way and are left out. The first run builds all that, for a quarter of an hour; it is kept in target/compose-test.
+#
+# Prints how long it takes from `docker compose up` to the first record written and read (docs/benchmarks.md).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 program=${1:?usage: compose-test.sh <streamhouse program>}
@@ -16,26 +18,28 @@ program=${1:?usage: compose-test.sh <streamhouse program>}
 kept=${KEPT:-${CARGO_TARGET_DIR:-$here/../target}/compose-test}
 mkdir -p "$kept"
 kept=$(cd "$kept" && pwd)
-work=$(mktemp -d) project=streamhouse-test-$$ files=()
+work=$(mktemp -d) project=streamhouse-test-$$ files=() daemon=
 
 # Versions that were seen to work.
-PODMAN_COMPOSE=1.6.0
+COMPOSE=v2.40.3
 MINIO=v0.0.0-20260212201848-7aac2a2c5b7c # RELEASE.2025 and later have no versions that Go knows
 MINIO_CLIENT=v0.0.0-20250313080218-cf909e1063a9
 # Longest that a service may take to be well, or a check to come true, seconds.
 PATIENCE=60
+# How often the first record is timed, and the milliseconds that the fastest may take.
+TIMES=5 MOST_MS=3000
 
+pod() { docker "$@" 2> >(grep -v -e DEPRECATED -e buildx -e '^ *$' >&2); }
 . "$here/local-image.sh"
+compose() { docker compose -p "$project" "${files[@]}" "$@" 2>>"$work/log"; }
 fail() {
   echo "compose-test.sh: $*" >&2
-  for container in $(pod ps -aq --filter "label=io.podman.compose.project=$project"); do
-    pod inspect --format '--- {{.Name}} {{.State.Status}} {{.State.ExitCode}}' "$container" >&2
-    pod logs --tail 15 "$container" >&2
-  done
+  [ ${#files[@]} = 0 ] || { tail -15 "$work/log"; compose ps -a; compose logs --tail 15; } >&2
   exit 1
 }
 cleanup() {
-  [ ${#files[@]} = 0 ] || compose down -v >/dev/null 2>&1 || true
+  [ ${#files[@]} = 0 ] || compose down -v -t 1 || true
+  [ -z "$daemon" ] || { kill "$daemon"; wait "$daemon" || true; }
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -48,6 +52,27 @@ within() {
     [ $SECONDS -lt $end ] || fail "not within $PATIENCE s: $what"
     sleep 0.2
   done
+}
+
+docker_with_compose() {
+  if ! docker info >/dev/null 2>&1; then
+    command -v dockerd >/dev/null || fail "no Docker answers, and there is no dockerd to start"
+    export DOCKER_HOST=unix://$work/docker.sock
+    dockerd -H "$DOCKER_HOST" --data-root "$kept/docker" --exec-root "$work/docker" --pidfile "$work/docker.pid" >"$work/dockerd.log" 2>&1 &
+    daemon=$!
+    within "dockerd answers" docker info
+  fi
+  docker compose version >/dev/null 2>&1 && return
+  export DOCKER_CONFIG=$kept/docker-config
+  local plugin=$DOCKER_CONFIG/cli-plugins/docker-compose
+  [ -x "$plugin" ] || (
+    step "docker compose $COMPOSE"
+    mkdir -p "$(dirname "$plugin")"
+    source=$(cd / && GOFLAGS=-mod=mod go mod download -json "github.com/docker/compose/v2@$COMPOSE" | jq -r .Dir)
+    # Its module says `exclude`, with which `go install` does not build.
+    cd "$source" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/docker/compose/v2/internal.Version=$COMPOSE" -o "$plugin" ./cmd
+  )
+  docker compose version >/dev/null || fail "no docker compose"
 }
 
 # Images of others, from one tree.
@@ -93,106 +118,145 @@ FROM tree AS socat
 ENTRYPOINT ["socat"]
 END
   for target in postgres minio prometheus socat; do
-    pod build -q --network host --format docker --target $target -t "$base-$target" "$work/others" >/dev/null
+    pod build -q --network host --target $target -t "$base-$target" "$work/others" >/dev/null
   done
 }
-
-# project of these files, with these services' images replaced.
-compose() { "$kept/venv/bin/podman-compose" --podman-args "--runtime runc" --podman-run-args "${limits[*]}" -p "$project" "${files[@]}" "$@"; }
 
 # of <service=image...>: gives the services these images.
 of() { printf '%s\n' 'services:' "${@/%/ \}}" | sed 's/=/: { image: /; 2,$s/^/  /' >"$work/override.yaml"; }
-# in_own_order <file>: the file without its depends_on, because podman 4.3 cannot wait for health, nor start what depends on something
-# that has ended; the order is this script's.
-in_own_order() {
-  sed '/^    depends_on:$/,/^    [a-z]/{/^    depends_on:$/d;/^      /d}' "$here/$1" >"$work/$1"
-  files=(-f "$work/$1" -f "$work/override.yaml")
+# use <file...>: the compose files of what follows, and the override.
+use() {
+  files=()
+  for file in "$@" "$work/override.yaml"; do files+=(-f "$file"); done
+  compose config -q || fail "docker compose config"
 }
-
-container() { pod ps -aq --filter "label=io.podman.compose.project=$project" --filter "label=com.docker.compose.service=$1"; }
-well() { pod healthcheck run "$(container "$1")"; }
-
-# up <service...>: up until each that has a health check is well by it; podman has timers for them only under systemd.
-up() {
-  compose up -d "$@" >>"$work/log" 2>&1 || fail "up $*: $(tail -15 "$work/log")"
-}
-
-# Twice, as by two times `up`.
-makes_bucket() {
-  for _ in once again; do
-    up bucket
-    [ "$(pod wait "$(container bucket)")" = 0 ] || fail "the bucket was not made"
-  done
-}
-
+up() { compose up -d --no-build "$@" || fail "up $*"; }
+# logs <service>: what it wrote.
+logs() { compose logs --no-log-prefix "$1"; }
 records() { kcat -b "localhost:$1" -C -t greetings -o beginning -e -q | sort | paste -sd' '; }
 holds() { [ "$(records "$1")" = "$2" ]; }
-
 down() {
-  compose down -v >>"$work/log" 2>&1 || fail "down: $(tail -15 "$work/log")"
+  compose down -v -t 10 || fail "down"
   files=()
 }
 
-needs kcat curl go python3
-# Services find each other by name only with this.
-[ "$(pod info --format '{{.Host.NetworkBackend}}')" != cni ] || [ -x /usr/lib/cni/dnsname ] || fail "podman's plugin dnsname is missing"
+# drop_in <file> <port on the host>: nothing but its images is changed; all its services do what they are for.
+drop_in() {
+  step "drop-in/$1"
+  cp "$here"/drop-in/* "$work"
+  sed -E "s|image: (apache\|confluentinc\|bitnami)/.*|image: $image|; s|image: edenhill/kcat.*|image: $base|" "$here/drop-in/$1" >"$work/$1"
+  ! diff "$here/drop-in/$1" "$work/$1" | grep '^[<>]' | grep -v 'image: ' || fail "more than the image was changed"
+  echo 'services: {}' >"$work/override.yaml"
+  use "$work/$1"
+  local began
+  began=$(milliseconds)
+  up
+  [ "$(compose wait app | grep -o '[0-9]*$')" = 0 ] || fail "the application did not end with 0"
+  echo "the application has its record $(($(milliseconds) - began)) ms after docker compose up"
+  [ "$(logs app)" = "from the app" ] || fail "the application read: $(logs app)"
+  echo "from the host" | kcat -b "localhost:$2" -P -t orders
+  [ "$(kcat -b "localhost:$2" -C -t orders -o beginning -e -q | sort | paste -sd' ')" = "from the app from the host" ] || fail "what the host reads"
+  # As a second `up` does: what makes topics finds them there.
+  up
+  down
+}
+
+# How long the user waits, with one service: the network, the volume and the container made, started, and the first record through it.
+first_record() {
+  of streamhouse=$image
+  local fastest=
+  for _ in $(seq $TIMES); do
+    use "$here/compose.yaml"
+    local began took
+    began=$(milliseconds)
+    up
+    # Until there is somebody to take it; kcat itself waits for a broker that cannot be reached.
+    until echo one | kcat -b localhost:9092 -P -t greetings 2>/dev/null; do :; done
+    holds 9092 one || fail "what was written is not read"
+    took=$(($(milliseconds) - began))
+    echo "docker compose up to the first record written and read: $took ms"
+    [ -n "$fastest" ] && [ "$took" -ge "$fastest" ] || fastest=$took
+    down
+  done
+  [ "$fastest" -lt $MOST_MS ] || fail "the first record took $fastest ms, the fastest of $TIMES"
+}
+
+# every panel of the dashboard: Prometheus understands its queries, and has an answer to them. Some count what has not happened.
+panels() {
+  local asked=0 silent=0 query answer
+  while read -r query; do
+    query=${query//\$__rate_interval/1m} query=${query//\$instance/.*}
+    answer=$(curl -fsS --get http://localhost:9090/api/v1/query --data-urlencode "query=$query") || fail "Prometheus does not understand: $query"
+    asked=$((asked + 1))
+    [ "$(jq '.data.result | length' <<<"$answer")" != 0 ] || { silent=$((silent + 1)); echo "no answer: $query"; }
+  done < <(jq -r '.panels[].targets[]?.expr' "$here/grafana/streamhouse.json")
+  echo "$asked queries of the dashboard, $silent without an answer"
+  [ "$asked" -gt 60 ] || fail "the dashboard has $asked queries"
+  [ "$silent" -le 1 ] || fail "more queries than that for errors have no answer"
+}
+
+needs docker kcat curl go jq
+docker_with_compose
+docker version --format 'docker {{.Client.Version}}, dockerd {{.Server.Version}}'
+docker compose version
 base_image
 own_image
 export STREAMHOUSE_IMAGE=$image # the files ask for it
-[ -x "$kept/venv/bin/podman-compose" ] || { python3 -m venv "$kept/venv" && "$kept/venv/bin/pip" install -q "podman-compose==$PODMAN_COMPOSE"; }
+
+drop_in apache-kafka.yaml 9092
+drop_in cp-kafka.yaml 9092
+drop_in bitnami.yaml 9094
+drop_in properties.yaml 9092
+
+step "compose.yaml"
+first_record
+
 step "images of others"
 other_images
 
 step "compose.yaml, compose.observability.yaml"
-pod run --rm "${limits[@]}" -v "$here/prometheus:/etc/prometheus:ro" --entrypoint promtool $base-prometheus check config --lint-fatal /etc/prometheus/prometheus.yml ||
+pod run --rm -v "$here/prometheus:/etc/prometheus:ro" --entrypoint promtool $base-prometheus check config --lint-fatal /etc/prometheus/prometheus.yml ||
   fail "promtool"
 of prometheus=$base-prometheus console=$base-socat
-files=(-f "$here/compose.yaml" -f "$here/compose.observability.yaml" -f "$work/override.yaml")
-up streamhouse prometheus console
-within "streamhouse is well" well streamhouse
-echo one | kcat -b localhost:9092 -P -t greetings
-holds 9092 one || fail "what was written is not read"
+use "$here/compose.yaml" "$here/compose.observability.yaml"
+up --wait streamhouse
+up prometheus console
 asks() { curl -fsS --get "http://localhost:9090/api/v1/$1" "${@:3}" | grep "$2" >/dev/null; }
 within "Prometheus reads the gateway" asks query '"value":\[[0-9.]*,"1"\]' --data-urlencode 'query=up{job="streamhouse"}'
+# Some traffic over several readings.
+for number in $(seq 20); do
+  echo "$number" | kcat -b localhost:9092 -P -t greetings
+  kcat -b localhost:9092 -G readers -o beginning -e -q greetings >/dev/null 2>&1 || fail "a group cannot read"
+done
 within "Prometheus knows the gateway's metrics" asks query '"value"' --data-urlencode 'query=streamhouse_requests_total{api="Produce"}'
+within "Prometheus has seen it grow" asks query '"value"' --data-urlencode 'query=rate(streamhouse_requests_total{api="Produce"}[1m])'
+panels
 asks rules StreamHouseDown || fail "Prometheus has no alerts"
 [ "$(curl -fsS http://localhost:9090/api/v1/alerts)" = '{"status":"success","data":{"alerts":[]}}' ] || fail "there is an alarm"
 [[ $(curl -fsS http://localhost:9465/) == *'<title>'* ]] || fail "no console on the host"
-compose stop streamhouse >>"$work/log" 2>&1
 down
 
 step "compose.s3.yaml"
 others=(minio=$base-minio bucket=$base-minio)
-of "${others[@]}"
-in_own_order compose.s3.yaml
-up minio
-within "minio is well" well minio
-makes_bucket
-up streamhouse
-within "streamhouse is well" well streamhouse
-echo one | kcat -b localhost:9092 -P -t greetings
-# The container holds nothing: another one goes on.
-pod rm -f "$(container streamhouse)" >/dev/null
-up streamhouse
-within "the next streamhouse is well" well streamhouse
+of streamhouse=$image "${others[@]}"
+use "$here/compose.s3.yaml"
+up
+within "the record is taken" sh -c 'echo one | kcat -b localhost:9092 -P -t greetings'
+# The container holds nothing: another one goes on. The bucket is made again, as each `up` does.
+compose rm -f -s -v streamhouse bucket
+up
 within "the records are there" holds 9092 one
 down
 
 step "compose.cluster.yaml"
-gateways=(gateway1 gateway2 gateway3)
 of "${others[@]}" postgres=$base-postgres
-in_own_order compose.cluster.yaml
-up minio postgres
-within "minio is well" well minio
-within "postgres is well" well postgres
-makes_bucket
-up "${gateways[@]}"
-for gateway in "${gateways[@]}"; do within "$gateway is well" well "$gateway"; done
+use "$here/compose.cluster.yaml"
+up
+up --wait gateway1 gateway2 gateway3
 for port in 9092 9093 9094; do echo "by $port" | kcat -b localhost:$port -P -t greetings; done
 for port in 9092 9093 9094; do within "all records through $port" holds $port "by 9092 by 9093 by 9094"; done
-pod run --rm "${limits[@]}" --network "${project}_default" $base kcat -b gateway3:29092 -L | grep -q "broker 1 at gateway1:29092" ||
-  fail "what a container is told"
-compose stop gateway1 >>"$work/log" 2>&1
+pod run --rm --network "${project}_default" $base kcat -b gateway3:29092 -L | grep -q "broker 1 at gateway1:29092" || fail "what a container is told"
+compose stop gateway1
 echo "without 1" | kcat -b localhost:9093 -P -t greetings
 within "all records without gateway1" holds 9094 "by 9092 by 9093 by 9094 without 1"
 down
