@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::handle::Metadata;
 use crate::model::ids::Lsn;
@@ -23,6 +24,8 @@ pub struct Share {
     moved: watch::Receiver<Lsn>,
     /// Whether it was ours when last looked, and nobody else's for a while before.
     held: bool,
+    /// When it may be begun, if it has come to be ours and is not held yet.
+    begins: Option<Instant>,
 }
 
 impl Share {
@@ -30,7 +33,7 @@ impl Share {
     pub fn of(metadata: &Metadata, job: &'static str) -> Self {
         let moved = metadata.sessions_moved();
         let is_alone = metadata.read(|state| state.sessions().live_count() < 2);
-        let mut share = Self { metadata: metadata.clone(), job, moved, held: false };
+        let mut share = Self { metadata: metadata.clone(), job, moved, held: false, begins: None };
         share.held = is_alone && share.is_ours();
         share
     }
@@ -41,13 +44,14 @@ impl Share {
         self.held
     }
 
-    /// Returns when the job has come to be ours. Cancel safe.
+    /// Returns when the job has come to be ours. Cancel safe: who asks anew waits for the rest of the pause.
     pub async fn gained(&mut self) {
         loop {
             if !self.is_ours() {
-                self.held = false;
+                (self.held, self.begins) = (false, None);
             } else if !self.held {
-                tokio::time::sleep(TAKE_OVER_PAUSE).await;
+                sleep_until(*self.begins.get_or_insert_with(|| Instant::now() + TAKE_OVER_PAUSE)).await;
+                self.begins = None;
                 if self.is_ours() {
                     self.held = true;
                     return;
@@ -85,7 +89,7 @@ impl Share {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::command::Command;
@@ -129,6 +133,23 @@ mod tests {
         first.gained().await;
         assert!(first.is_held() && !second.is_held());
         assert!(began.elapsed() < Duration::from_secs(60));
+    }
+
+    /// As upkeep does, whose clock may be faster than the pause.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_is_gained_though_who_waits_for_it_looks_elsewhere_in_between() {
+        let journal = Arc::default();
+        let one = gateway(1, &journal).await;
+        let two = gateway(2, &journal).await;
+        let mut first = Share::of(&one, job());
+        two.submit(Command::CloseSession).await.unwrap();
+        one.barrier().await.unwrap();
+        let began = Instant::now();
+        while timeout(TAKE_OVER_PAUSE / 4, first.gained()).await.is_err() {
+            assert!(!first.is_held());
+            assert!(began.elapsed() < TAKE_OVER_PAUSE * 2, "the pause begins anew each time");
+        }
+        assert!(first.is_held() && began.elapsed() >= TAKE_OVER_PAUSE);
     }
 
     #[tokio::test(start_paused = true)]
