@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
+use crate::aside;
 use crate::model::ids::{Lsn, SessionId};
 use crate::state::State;
 use crate::state::sessions::Sessions;
@@ -72,7 +73,7 @@ impl Agreement {
         }
         drop(marks);
         let agreement = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
+        aside::begin(move || {
             let hash = state.hash();
             if let Some(mark) = agreement.marks().get_mut(&lsn) {
                 mark.own = Some(hash);

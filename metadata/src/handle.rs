@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::command::{Command, OpenSession, Outcome};
 use crate::door::{Door, Outcomes};
 use crate::error::{StartError, SubmitError};
+use crate::failpoint::bug_here;
 use crate::journal::Journal;
 use crate::life::{Lives, free_node};
 use crate::metrics::JournalMetrics;
@@ -265,6 +266,9 @@ impl Metadata {
     /// [`SubmitError::Unavailable`].
     pub async fn barrier(&self) -> Result<Lsn, SubmitError> {
         let Inner { replica, barrier, options, .. } = &*self.inner;
+        if bug_here("barrier::stale") {
+            return Ok(replica.applied());
+        }
         let reached = async {
             let head = barrier.head(replica).await?;
             replica.reach(head).await?;

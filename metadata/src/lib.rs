@@ -6,6 +6,7 @@
 mod agreement;
 mod appender;
 pub mod archive;
+pub mod aside;
 mod backoff;
 pub mod carried;
 pub mod class;

@@ -16,12 +16,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::aside::off_thread;
 use crate::backoff::Backoff;
 use crate::class::Classify;
+use crate::command::Entry;
 use crate::error::{ReadError, SnapshotError, SnapshotStoreError, StartError};
+use crate::failpoint::bug_here;
 use crate::journal::Journal;
 use crate::metrics::JournalMetrics;
-use crate::model::ids::Lsn;
+use crate::model::ids::{Lsn, SessionId};
 use crate::options::MetadataOptions;
 use crate::rendezvous;
 use crate::replica::{Growth, READ_ENTRIES, Replica, Shortcut, check_next};
@@ -192,8 +195,13 @@ impl Snapshotter {
             return Ok(());
         }
         let replica = Arc::clone(&self.replica);
-        let encoding = tokio::task::spawn_blocking(move || {
-            let (state, growth) = replica.read(|state| (state.clone(), replica.growth.measure()));
+        let encoding = off_thread(move || {
+            let (mut state, growth) = replica.read(|state| (state.clone(), replica.growth.measure()));
+            if bug_here("snapshot::misses_entry") {
+                let nothing =
+                    Entry { session: SessionId::NONE, sequence: 0, time_ms: 0, commands: Vec::new(), follows: None };
+                state.apply(Lsn(state.applied().0 + 1), &nothing);
+            }
             (state.applied(), state.encode(), growth)
         });
         let (lsn, bytes, growth) = encoding.await.map_err(|error| SnapshotError::Encoding(error.to_string().into()))?;

@@ -53,10 +53,11 @@ impl SessionId {
     }
 }
 
-/// Ids that follow from a seed, for simulations.
+/// What else would be of chance and follows from a seed in simulations: ids, and how long other threads take.
 #[cfg(any(test, feature = "test-util"))]
 pub mod simulated {
     use std::cell::Cell;
+    use std::time::Duration;
 
     use crate::backoff::SplitMix;
 
@@ -64,7 +65,10 @@ pub mod simulated {
         static SEED: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
-    /// Ids are of chance again when this is dropped.
+    /// Longest that work on another thread waits for it, or its answer for whoever asked.
+    const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+    /// It is of chance again when this is dropped.
     #[derive(Debug)]
     pub struct Simulated(());
 
@@ -74,11 +78,17 @@ pub mod simulated {
         }
     }
 
-    /// On this thread, sessions have ids that follow from `seed`.
+    /// On this thread, session ids and the pace of other threads follow from `seed`.
     #[must_use = "until it is dropped"]
     pub fn from_seed(seed: u64) -> Simulated {
         SEED.set(Some(seed));
         Simulated(())
+    }
+
+    /// How long work waits for a thread, and its answer for whoever asked; `None` outside a simulation.
+    pub(crate) fn pauses() -> Option<(Duration, Duration)> {
+        let pause = || Some(PAUSE_MAX.mul_f64(SplitMix(next()?).fraction()));
+        pause().zip(pause())
     }
 
     pub(super) fn next() -> Option<u64> {

@@ -7,6 +7,7 @@ use super::objects::{ObjectLedger, Slot};
 use super::producers::Verdict;
 use super::topics::Topics;
 use crate::command::{BatchOutcome, CommitSegment, Outcome, PartitionCommit, Refusal};
+use crate::failpoint::bug_here;
 use crate::model::batch::BatchSummary;
 use crate::model::ids::{Lsn, SessionId, TopicPartition};
 use crate::model::limits::OBJECT_BYTES_MAX;
@@ -26,7 +27,10 @@ pub(super) fn commit_segment(
     }
     let object = match objects.insert(commit.object, commit.object_bytes, now_ms) {
         Ok(slot) => slot,
-        Err(refusal) => return Outcome::Refused(refusal),
+        Err(refusal) => match objects.slot_of(commit.object).filter(|_| bug_here("state::applies_twice")) {
+            Some(slot) => slot,
+            None => return Outcome::Refused(refusal),
+        },
     };
     let mut outcomes = Vec::with_capacity(commit.partitions.len());
     for part in &commit.partitions {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{AdvertisedListener, OpenSession, Refusal};
+use crate::failpoint::bug_here;
 use crate::model::ids::{Lsn, NodeId, SessionId};
 use crate::model::limits::{EXPIRED_SESSIONS_MAX, SESSIONS_MAX};
 
@@ -114,7 +115,7 @@ impl Sessions {
             Some(session) => Some(session.last_sequence),
             None => self.expired.get(&id).map(|session| session.last_sequence),
         };
-        last.is_some_and(|last| sequence <= last)
+        last.is_some_and(|last| sequence <= last) && !bug_here("state::applies_twice")
     }
 
     /// Notes that a live session spoke.

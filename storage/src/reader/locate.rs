@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use metadata::failpoint::bug_here;
 use metadata::model::extent::Extent;
 use metadata::model::offset::Offset;
 use metadata::state::State;
@@ -71,6 +72,9 @@ pub(super) fn locate(state: &State, requests: &[ReadRequest], max_bytes: usize, 
             pace: pace_at(log, request.offset),
             error: None,
         };
+        if bug_here("reader::watermark_ahead") {
+            found.high_watermark = found.high_watermark.checked_add(1).unwrap_or(found.high_watermark);
+        }
         if request.offset < found.log_start || request.offset > found.high_watermark {
             found.error = Some(ReadError::OffsetOutOfRange);
             located.push(found);

@@ -50,7 +50,7 @@ struct Pace {
 
 /// Work that takes a processor for long, where no produce or fetch waits for it.
 pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BlobError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = metadata::aside::off_thread(work).await;
     done.map_err(|ended| BlobError::Unknown(format!("a piece of upkeep ended: {ended}")))
 }
 
