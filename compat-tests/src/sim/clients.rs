@@ -1,4 +1,4 @@
-//! Producers and readers of the simulation: as those of `chaos`, without sockets.
+//! Producers and readers of the simulation: as those of `chaos`, without sockets; and one that knows nothing of idempotence.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +19,8 @@ use storage::writer::ticket::ProduceTicket;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::log::Log;
 use super::node::Node;
-use super::run::Bug;
 use crate::chaos::history::{Event, History, Mark};
 
 /// The topic of all.
@@ -30,11 +30,11 @@ pub const PARTITIONS: i32 = 3;
 const IN_FLIGHT: usize = 5;
 const RECORDS: u32 = 2;
 const PACE: Duration = Duration::from_millis(60);
-const RETRY_AFTER: Duration = Duration::from_millis(50);
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(50);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// One answer in so many makes a client go elsewhere.
 const WANDERS: u32 = 30;
-const READ_BYTES: u32 = 2 << 10;
+pub(super) const READ_BYTES: u32 = 2 << 10;
 const TIMESTAMP: i64 = 1_700_000_000_000;
 
 /// What the clients share.
@@ -48,22 +48,31 @@ pub struct Work {
     pub seed: u64,
     /// When to stop.
     pub stop: watch::Receiver<bool>,
-    /// What is wrong on purpose.
-    pub bug: Option<Bug>,
+    /// Where everything is noted.
+    pub log: Arc<Log>,
 }
 
 impl Work {
-    fn random(&self, client: u32) -> StdRng {
+    /// Writes down what happened just now.
+    pub fn note(&self, event: Event) {
+        self.log.note(format_args!("{event:?}"));
+        self.history.note(event);
+    }
+
+    /// A client's source of chance.
+    pub fn random(&self, client: u32) -> StdRng {
         StdRng::seed_from_u64(self.seed ^ (u64::from(client) << 40))
     }
 
-    fn any(&self, random: &mut StdRng) -> Option<Arc<Node>> {
+    /// Any of the gateways.
+    pub fn any(&self, random: &mut StdRng) -> Option<Arc<Node>> {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let at = random.random_range(0..nodes.len().max(1));
         nodes.get(at).cloned()
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether clients are to stop.
+    pub fn is_over(&self) -> bool {
         *self.stop.borrow()
     }
 }
@@ -181,11 +190,10 @@ impl Producer {
         let values = (first..first + RECORDS).map(|sequence| Mark { producer, sequence }.to_string());
         let stamp = ProducerStamp { id: self.id, epoch: 0, base_sequence: first.cast_signed(), transactional: false };
         let batch = RecordsBuilder::new().values(TIMESTAMP, values).stamp(stamp).build();
-        let stamp = (self.work.bug != Some(Bug::NoDuplicatesKnown)).then_some(stamp);
         let length = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let summary = BatchSummary { records: RECORDS, length, max_timestamp: TIMESTAMP, stamp };
+        let summary = BatchSummary { records: RECORDS, length, max_timestamp: TIMESTAMP, stamp: Some(stamp) };
         let to = TopicPartition { topic: TOPIC, partition };
-        self.work.history.note(Event::Sent { producer, partition, first, count: RECORDS });
+        self.work.note(Event::Sent { producer, partition, first, count: RECORDS });
         self.waiting
             .push_back(Batch { first, submission: Submission { partition: to, batch, summary, profile: None } });
         self.next += RECORDS;
@@ -198,7 +206,7 @@ impl Producer {
         let (producer, first, partition) = (self.number, batch.first, batch.submission.partition.partition);
         match answer.ok().and_then(|outcomes| outcomes.into_iter().next()) {
             Some(BatchOutcome::Appended { base, .. } | BatchOutcome::Duplicate { base, .. }) => {
-                self.work.history.note(Event::Acked { producer, partition, first, count: RECORDS, offset: base.get() });
+                self.work.note(Event::Acked { producer, partition, first, count: RECORDS, offset: base.get() });
                 self.waiting.pop_front();
                 Ok(())
             }
@@ -211,34 +219,75 @@ impl Producer {
                 };
                 self.work.history.note_error("producer", code);
                 if code != 6 {
-                    self.work.history.note(Event::Accused { producer, first, code });
+                    self.work.note(Event::Accused { producer, first, code });
                 }
                 Err(Elsewhere)
             }
             None => {
                 self.work.history.note_error("producer", 56);
-                if self.work.bug == Some(Bug::FailureTakenForAck) {
-                    self.waiting.pop_front();
-                    self.work.history.note(Event::Acked { producer, partition, first, count: RECORDS, offset: 0 });
-                }
                 Err(Elsewhere)
             }
         }
     }
 }
 
+/// Sends batches without a stamp until told to stop, one after the other and each of them once: whatever it is told, none may be there
+/// twice (L3). To the checker each batch is a producer of its own, numbered from `first`: what failed may come behind what follows it.
+pub async fn produce_once(work: Work, first: u32) {
+    let mut random = work.random(first);
+    for producer in first.. {
+        if work.is_over() {
+            return;
+        }
+        if let Some(node) = work.any(&mut random) {
+            send_once(&work, &node, producer).await;
+        }
+        sleep(PACE).await;
+    }
+}
+
+async fn send_once(work: &Work, node: &Node, producer: u32) {
+    let partition = producer.cast_signed() % PARTITIONS;
+    let values = (0..RECORDS).map(|sequence| Mark { producer, sequence }.to_string());
+    let batch = RecordsBuilder::new().values(TIMESTAMP, values).build();
+    let length = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+    let summary = BatchSummary { records: RECORDS, length, max_timestamp: TIMESTAMP, stamp: None };
+    let partition_of = TopicPartition { topic: TOPIC, partition };
+    let submission = Submission { partition: partition_of, batch, summary, profile: None };
+    work.note(Event::Sent { producer, partition, first: 0, count: RECORDS });
+    let sent = async {
+        let permit = node.writer.admit(submission.batch.len()).await.ok()?;
+        node.writer.submit(permit, vec![submission]).await.ok()
+    };
+    let told = tokio::select! {
+        biased;
+        () = node.dead() => None,
+        told = timeout(ANSWER_WITHIN, sent) => told.ok().flatten(),
+    };
+    if let Some(BatchOutcome::Appended { base, .. }) = told.and_then(|outcomes| outcomes.into_iter().next()) {
+        work.note(Event::Acked { producer, partition, first: 0, count: RECORDS, offset: base.get() });
+    }
+}
+
 /// Who reads, by which connection.
 #[derive(Debug)]
-struct Eye<'a> {
-    reader: u32,
-    connection: u64,
-    node: &'a Node,
-    history: &'a History,
+pub struct Eye<'a> {
+    /// Its number.
+    pub reader: u32,
+    /// A number of the connection.
+    pub connection: u64,
+    /// Where it asks.
+    pub node: &'a Node,
+    /// Where it notes what it reads.
+    pub work: &'a Work,
 }
 
 impl Eye<'_> {
     /// Reads from an offset that is there or the next to come; the offset behind, and the high watermark.
-    async fn read(&self, partition: i32, offset: i64, max_bytes: u32) -> Result<(i64, i64), String> {
+    ///
+    /// # Errors
+    /// What the gateway said, or that it died.
+    pub async fn read(&self, partition: i32, offset: i64, max_bytes: u32) -> Result<(i64, i64), String> {
         let wanted = Offset::new(offset).ok_or("a negative offset")?;
         let to = TopicPartition { topic: TOPIC, partition };
         let request = [ReadRequest { partition: to, offset: wanted, max_bytes }];
@@ -250,12 +299,12 @@ impl Eye<'_> {
         let found = asked.map_err(|_| "no answer")?.into_iter().next().ok_or("no partition")?;
         if let Some(error) = found.error {
             if matches!(error, ReadError::OffsetOutOfRange | ReadError::UnknownPartition) {
-                self.history.note(Event::OutOfRange { reader: self.reader, partition, offset });
+                self.work.note(Event::OutOfRange { reader: self.reader, partition, offset });
             }
             return Err(error.to_string());
         }
         let (connection, end) = (self.connection, found.high_watermark.get());
-        self.history.note(Event::Watermark { connection, partition, offset: end });
+        self.work.note(Event::Watermark { connection, partition, offset: end });
         let records: Bytes = found.records.concat().into();
         let mut next = offset;
         for batch in BatchIter::new(&records) {
@@ -265,7 +314,7 @@ impl Eye<'_> {
                 let at = batch.base_offset() + i64::from(record.offset_delta);
                 if at >= offset {
                     let mark = Mark::of_value(record.value.unwrap_or_default());
-                    self.history.note(Event::Read { reader: self.reader, partition, offset: at, mark });
+                    self.work.note(Event::Read { reader: self.reader, partition, offset: at, mark });
                     next = at + 1;
                 }
             }
@@ -283,7 +332,7 @@ pub async fn read(work: Work, reader: u32) {
             sleep(RETRY_AFTER).await;
             continue;
         };
-        let eye = Eye { reader, connection: work.history.number(), node: &node, history: &work.history };
+        let eye = Eye { reader, connection: work.history.number(), node: &node, work: &work };
         loop {
             let partition = random.random_range(0..PARTITIONS);
             let end = &mut next[partition as usize];
@@ -305,9 +354,9 @@ pub async fn read(work: Work, reader: u32) {
 ///
 /// # Errors
 /// If that is not possible; the text says why.
-pub async fn read_everything(node: &Node, reader: u32, history: &History) -> Result<(), String> {
+pub async fn read_everything(node: &Node, reader: u32, work: &Work) -> Result<(), String> {
     node.metadata.barrier().await.map_err(|error| error.to_string())?;
-    let eye = Eye { reader, connection: history.number(), node, history };
+    let eye = Eye { reader, connection: work.history.number(), node, work };
     for partition in 0..PARTITIONS {
         let (mut at, mut end) = (0, 1);
         while at < end {
@@ -317,7 +366,7 @@ pub async fn read_everything(node: &Node, reader: u32, history: &History) -> Res
             }
             (at, end) = (next, high_watermark);
         }
-        history.note(Event::ReadAll { reader, partition, end });
+        work.note(Event::ReadAll { reader, partition, end });
     }
     Ok(())
 }

@@ -1,8 +1,12 @@
 //! A gateway without its sockets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway::coordinator::groups::Groups;
+use gateway::coordinator::options::GroupOptions;
+use gateway::options::kafka::KafkaSettings;
 use metadata::clock::Clock;
 use metadata::handle::{Metadata, MetadataParts};
 use metadata::journal::memory::MemoryJournal;
@@ -22,7 +26,7 @@ use storage::writer::{Writer, WriterParts};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::run::Bug;
+use super::log::{Log, LoggedBucket};
 use super::wire::{Way, Wired};
 
 /// Of the sessions.
@@ -44,8 +48,8 @@ pub struct World {
     pub snapshots: Arc<MemorySnapshots>,
     /// Decides about everything random.
     pub seed: u64,
-    /// What is wrong with every gateway on purpose.
-    pub bug: Option<Bug>,
+    /// Where everything is noted.
+    pub log: Arc<Log>,
 }
 
 /// One life of a gateway.
@@ -57,6 +61,8 @@ pub struct Node {
     pub writer: Writer,
     /// What it reads with.
     pub reader: Reader,
+    /// The groups it coordinates.
+    pub groups: Arc<Groups>,
     /// Its way to the journal.
     pub journal: Arc<Wired>,
     /// Its way to the bucket.
@@ -65,11 +71,18 @@ pub struct Node {
     is_dead: watch::Sender<bool>,
 }
 
-/// Simulated time of day, wrong by a little on each gateway.
+/// Simulated time of day, from when it was made; wrong by a little on each gateway.
 #[derive(Debug)]
-struct SimulatedClock {
+pub struct SimulatedClock {
     began: Instant,
     wrong_by_ms: i64,
+}
+
+impl SimulatedClock {
+    /// A clock that is wrong by so much.
+    pub fn wrong_by_ms(wrong_by_ms: i64) -> Arc<dyn Clock> {
+        Arc::new(Self { began: Instant::now(), wrong_by_ms })
+    }
 }
 
 impl Clock for SimulatedClock {
@@ -84,11 +97,11 @@ impl World {
     /// # Errors
     /// If it does not come up; the text says why.
     pub async fn start(&self, number: i32, life: u64) -> Result<Node, String> {
-        let is_stale = self.bug == Some(Bug::StaleBarrier);
-        let journal = Arc::new(Wired::new(Arc::clone(&self.journal), LAG * number.unsigned_abs(), is_stale));
+        self.log.note(format_args!("life {life} begins: gateway {number}"));
+        let (shared, lag) = (Arc::clone(&self.journal), LAG * number.unsigned_abs());
+        let journal = Arc::new(Wired::new(shared, lag, Arc::clone(&self.log), life));
         let store = Arc::new(Faults::new(self.seed ^ (u64::from(number.unsigned_abs()) << 32) ^ life));
-        let wrong_by_ms = i64::from(number) * 700 - 1_400;
-        let clock: Arc<dyn Clock> = Arc::new(SimulatedClock { began: Instant::now(), wrong_by_ms });
+        let clock = SimulatedClock::wrong_by_ms(i64::from(number) * 700 - 1_400);
         let parts = MetadataParts::for_tests(number, Arc::clone(&journal) as _, Arc::clone(&self.snapshots) as _);
         let mut options = parts.options.clone();
         options.session_timeout_ms = Some(SESSION_TIMEOUT.as_millis() as u64);
@@ -97,11 +110,19 @@ impl World {
         session.feature_level = FEATURE_LEVEL;
         let parts = MetadataParts { clock: Arc::clone(&clock), options: options.shared(), session, ..parts };
         let metadata = Metadata::start(parts).await.map_err(|error| error.to_string())?;
-        Ok(self.assemble(metadata, journal, store, clock))
+        Ok(self.assemble(metadata, journal, store, clock, life))
     }
 
-    fn assemble(&self, metadata: Metadata, journal: Arc<Wired>, store: Arc<Faults>, clock: Arc<dyn Clock>) -> Node {
-        let faulty = Arc::new(Faulty::new(Arc::new(self.bucket.clone()), Arc::clone(&store)));
+    fn assemble(
+        &self,
+        metadata: Metadata,
+        journal: Arc<Wired>,
+        store: Arc<Faults>,
+        clock: Arc<dyn Clock>,
+        life: u64,
+    ) -> Node {
+        let bucket = LoggedBucket { bucket: self.bucket.clone(), log: Arc::clone(&self.log), life };
+        let faulty = Arc::new(Faulty::new(Arc::new(bucket), Arc::clone(&store)));
         let options = RetryOptions { deadline: Duration::from_secs(10), ..RetryOptions::default() };
         let blobs: Arc<dyn BlobStore> = Arc::new(Retry::new(faulty, options));
         let metrics = StorageMetrics::unregistered();
@@ -136,8 +157,14 @@ impl World {
             metrics: metrics.upkeep,
             options: upkeep_options(),
         });
-        Node { metadata, writer, reader, journal, store, upkeep, is_dead: watch::Sender::new(false) }
+        let groups = Groups::start(metadata.clone(), group_options());
+        Node { metadata, writer, reader, groups, journal, store, upkeep, is_dead: watch::Sender::new(false) }
     }
+}
+
+fn group_options() -> GroupOptions {
+    let options = GroupOptions::new(&KafkaSettings::new(&BTreeMap::new()));
+    GroupOptions { initial_rebalance_delay_ms: 200, min_session_timeout_ms: 1_000, ..options }
 }
 
 fn upkeep_options() -> UpkeepOptions {
@@ -162,6 +189,7 @@ impl Node {
 
     /// Leaves in order.
     pub async fn leave(&self) {
+        self.groups.stop();
         self.upkeep.shutdown().await;
         self.writer.shutdown().await;
         self.metadata.shutdown().await;

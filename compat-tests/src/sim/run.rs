@@ -1,5 +1,4 @@
-//! One run: a seed in, what happened and what was broken out. Two runs of a seed are alike but not the same: snapshots and merges are
-//! made on threads beside it, which end when they end.
+//! One run: a seed in, what happened and what was broken out. In a process of its own (see `process`) two runs of a seed are the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,9 +8,9 @@ use metadata::command::{Command, CreateTopic, Outcome};
 use metadata::journal::memory::{Chances, MemoryJournal};
 use metadata::model::ids::simulated;
 use metadata::snapshot::MemorySnapshots;
+use metadata::state::State;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use storage::blob::BlobStore;
 use storage::blob::memory::MemoryStore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,13 +18,18 @@ use tokio::time::{Instant, sleep};
 
 use super::clients::{self, PARTITIONS, TOPIC, Work};
 use super::faults::{ALL, Fault, Stage};
-use super::node::World;
+use super::log::Log;
+use super::members;
+use super::node::{SimulatedClock, World};
 use crate::chaos::checker::{Rule, judge};
-use crate::chaos::history::{Event, History};
+use crate::chaos::history::History;
 
 const GATEWAYS: i32 = 3;
 const PRODUCERS: u32 = 4;
 const READERS: [u32; 2] = [101, 102];
+const MEMBERS: [u32; 3] = [201, 202, 203];
+/// The first number of those who send a batch once.
+const SENT_ONCE: u32 = 1_000;
 /// Who reads everything in the end, through one gateway each.
 const LAST_READERS: u32 = 301;
 /// Faults of a run.
@@ -33,30 +37,19 @@ const FAULTS: usize = 8;
 /// L9: everything works again within this time of the last fault.
 const RECOVERY: Duration = Duration::from_secs(60);
 
-/// What can be wrong with every gateway on purpose, to see whether the checker finds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bug {
-    /// The journal's head is never asked for.
-    StaleBarrier,
-    /// A repetition is not known as such.
-    NoDuplicatesKnown,
-    /// A failed produce is taken for an acked one.
-    FailureTakenForAck,
-    /// An object that records lie in is deleted, as by a sweep that goes by age.
-    SweptByAge,
-    /// The objects of two commits are mixed up: each has the bytes of the other.
-    MixedUp,
-}
-
 /// What came of a run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Run {
-    /// What happened, in order.
-    pub history: Vec<Event>,
+    /// Everything that happened, a line each; empty if that was not wanted.
+    pub log: String,
     /// Which faults struck, and when in simulated time.
     pub faults: Vec<(Duration, Fault)>,
     /// Acked sends.
     pub acked: u64,
+    /// Acked commits of offsets.
+    pub commits: u64,
+    /// Merged objects that there are in the end.
+    pub merged: u64,
     /// What was broken, by the checker's rules.
     pub broken: BTreeMap<Rule, Vec<String>>,
     /// What else went wrong: a gateway that does not come up, a log that cannot be read, a producer that is not served.
@@ -71,33 +64,35 @@ impl Run {
 }
 
 /// Runs a seed, on this thread.
-pub fn run(seed: u64, bug: Option<Bug>) -> Run {
+pub fn run(seed: u64, with_log: bool) -> Run {
     let _ids = simulated::from_seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime of one thread needs nothing").block_on(simulate(seed, bug))
+    runtime.expect("a runtime of one thread needs nothing").block_on(simulate(seed, with_log))
 }
 
-async fn simulate(seed: u64, bug: Option<Bug>) -> Run {
+async fn simulate(seed: u64, with_log: bool) -> Run {
+    let log = Log::begin(with_log);
     let mut random = StdRng::seed_from_u64(seed);
     let world = World {
         journal: Arc::new(MemoryJournal::with_chances(seed, Chances::default())),
-        bucket: MemoryStore::new(),
+        bucket: MemoryStore::with_clock(SimulatedClock::wrong_by_ms(0)),
         snapshots: Arc::new(MemorySnapshots::default()),
         seed,
-        bug,
+        log: Arc::clone(&log),
     };
     let (stop, stopped) = watch::channel(false);
     let history = Arc::new(History::default());
-    let work = Work { nodes: Arc::new(Mutex::default()), history: Arc::clone(&history), seed, stop: stopped, bug };
+    let nodes = Arc::new(Mutex::default());
+    let work = Work { nodes, history: Arc::clone(&history), seed, stop: stopped, log: Arc::clone(&log) };
     let mut stage = Stage { world, work, lives: 0 };
-    let mut run =
-        Run { history: Vec::new(), faults: Vec::new(), acked: 0, broken: BTreeMap::new(), failed: Vec::new() };
+    let mut run = Run::default();
     if let Err(error) = play(&mut stage, &mut random, &mut run, &stop).await {
         run.failed.push(error);
     }
     run.acked = history.acks().values().sum();
-    run.history = history.take();
-    run.broken = judge(&run.history);
+    run.commits = history.commits();
+    run.broken = judge(&history.take());
+    run.log = log.take();
     run
 }
 
@@ -116,17 +111,22 @@ async fn play(stage: &mut Stage, random: &mut StdRng, run: &mut Run, stop: &watc
     for node in stage.nodes() {
         node.metadata.barrier().await.map_err(|error| error.to_string())?;
     }
-    let (mut producers, mut readers) = (JoinSet::new(), JoinSet::new());
+    let (mut producers, mut others) = (JoinSet::new(), JoinSet::new());
     for number in 0..PRODUCERS {
         producers.spawn(clients::produce(stage.work.clone(), number, RECOVERY));
     }
     for number in READERS {
-        readers.spawn(clients::read(stage.work.clone(), number));
+        others.spawn(clients::read(stage.work.clone(), number));
+    }
+    others.spawn(clients::produce_once(stage.work.clone(), SENT_ONCE));
+    for number in MEMBERS {
+        others.spawn(members::run(stage.work.clone(), number));
     }
     for _ in 0..FAULTS {
         sleep(Duration::from_millis(random.random_range(0..2_000))).await;
         let fault = ALL[random.random_range(0..ALL.len())];
         run.faults.push((began.elapsed(), fault));
+        stage.world.log.note(format_args!("fault: {fault:?}"));
         stage.strike(fault, random).await?;
     }
     sleep(Duration::from_secs(3)).await;
@@ -136,34 +136,15 @@ async fn play(stage: &mut Stage, random: &mut StdRng, run: &mut Run, stop: &watc
             run.failed.push(format!("a producer is not served within {RECOVERY:?} of the last fault"));
         }
     }
-    while let Some(ended) = readers.join_next().await {
+    while let Some(ended) = others.join_next().await {
         ended.map_err(|error| error.to_string())?;
     }
-    damage(stage).await?;
     // Everything through every gateway, and through one that has just been started.
     let fresh = stage.start(GATEWAYS + 2).await?;
+    let merged = |state: &State| state.objects().iter().filter(|object| object.level > 0).count();
+    run.merged = fresh.metadata.read(merged) as u64;
     for (reader, node) in (LAST_READERS..).zip(stage.nodes().into_iter().chain([fresh])) {
-        clients::read_everything(&node, reader, &stage.work.history).await?;
-    }
-    Ok(())
-}
-
-/// What a gateway with a bug would have done to the bucket.
-async fn damage(stage: &Stage) -> Result<(), String> {
-    let (bucket, keys) = (&stage.world.bucket, stage.world.bucket.keys());
-    let mut segments = keys.into_iter().filter(|key| key.starts_with("segments/"));
-    let failed = |error: storage::blob::BlobError| error.to_string();
-    match stage.world.bug {
-        Some(Bug::SweptByAge) => {
-            bucket.delete_many(&segments.collect::<Vec<_>>()).await.map_err(failed)?;
-        }
-        Some(Bug::MixedUp) => {
-            let (one, two) = (segments.next().ok_or("no segment")?, segments.next_back().ok_or("one segment")?);
-            let (first, second) = (bucket.get(&one).await.map_err(failed)?, bucket.get(&two).await.map_err(failed)?);
-            bucket.put(&one, second.to_vec().into()).await.map_err(failed)?;
-            bucket.put(&two, first.to_vec().into()).await.map_err(failed)?;
-        }
-        _ => {}
+        clients::read_everything(&node, reader, &stage.work).await?;
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ use metadata::model::ids::Lsn;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::log::Log;
+
 /// What comes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -27,17 +29,17 @@ pub enum Way {
 #[derive(Debug)]
 pub struct Wired {
     journal: Arc<MemoryJournal>,
+    log: Arc<Log>,
+    life: u64,
     way: watch::Sender<Way>,
     /// What a read takes: each gateway is behind the others by a little.
     lag: Duration,
-    /// A gateway that takes what it has heard for all there is; see [`super::run::Bug`].
-    is_stale: bool,
 }
 
 impl Wired {
-    /// An open way to it.
-    pub fn new(journal: Arc<MemoryJournal>, lag: Duration, is_stale: bool) -> Self {
-        Self { journal, way: watch::Sender::new(Way::Open), lag, is_stale }
+    /// An open way to it, for one life of a gateway.
+    pub fn new(journal: Arc<MemoryJournal>, lag: Duration, log: Arc<Log>, life: u64) -> Self {
+        Self { journal, log, life, way: watch::Sender::new(Way::Open), lag }
     }
 
     /// Lets this much through from now on.
@@ -69,18 +71,21 @@ impl Journal for Wired {
             return Err(AppendError::KnownNotWritten("simulated: cut".into()));
         }
         let told = self.journal.append(entry).await;
+        let Entry { session, sequence, commands, .. } = entry;
+        let (life, count) = (self.life, commands.len());
+        self.log.note(format_args!("life {life} appends {session}/{sequence}, {count} commands: {told:?}"));
         if self.passes().await { told } else { Err(AppendError::Unknown("simulated: the answer was cut off".into())) }
     }
 
     async fn read(&self, after: Lsn, limit: usize) -> Result<Vec<(Lsn, Entry)>, ReadError> {
         sleep(self.lag).await;
-        self.ask(self.journal.read(after, limit)).await
+        let found = self.ask(self.journal.read(after, limit)).await;
+        let count = found.as_ref().map(Vec::len);
+        self.log.note(format_args!("life {} reads after {after}: {count:?}", self.life));
+        found
     }
 
     async fn head(&self) -> Result<Lsn, ReadError> {
-        if self.is_stale {
-            return Ok(Lsn(0));
-        }
         self.ask(self.journal.head()).await
     }
 
