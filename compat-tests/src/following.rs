@@ -21,7 +21,7 @@ const FIND_COORDINATOR_VERSION: i16 = 4;
 /// Pause before it asks again; every library has one.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// Most errors in a row that it takes for bad luck.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR: what libraries answer by asking for metadata and sending
 /// again, without a word to their user.
 const RETRIABLE: [i16; 3] = [5, 6, 56];
@@ -54,7 +54,7 @@ impl Following {
     /// Produces a batch where it is told to, again and again until it is acked; its offset.
     ///
     /// # Errors
-    /// If a gateway answers with an error that libraries tell their user, or there is no ack for a minute.
+    /// If a gateway answers with an error that libraries tell their user, or there is no ack for two minutes.
     pub async fn produce(&mut self, partition: i32, batch: &Bytes) -> io::Result<i64> {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {

@@ -19,7 +19,7 @@ const BUCKET: &str = "streamhouse-test";
 const ACCESS_KEY: &str = "AKIDFOREIGN";
 const SECRET: &str = "a-secret-of-the-tests-only";
 const REGION: &str = "us-east-1";
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Another process may take the port between our asking for a free one and the server's listening on it.
 const START_ATTEMPTS: u32 = 3;
 

@@ -18,8 +18,8 @@ use tokio::time::{sleep, timeout};
 use crate::raw_client::RawClient;
 use crate::s3_server::S3Server;
 
-/// Longest a gateway may take to start or to end before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+/// Longest a gateway may take to start, to end or to say something before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Most that is kept of what a process writes, bytes.
 const OUTPUT_KEPT: usize = 4 << 20;
 /// Pause between two looks at a process.
@@ -177,11 +177,7 @@ impl Setup {
             return Err(io::Error::other(format!("it still runs after {PATIENCE:?}:\n{}", text(&process.stderr))));
         };
         let took = begun.elapsed();
-        // The last lines are still on their way until those who keep them let go.
-        let is_kept = |kept: &Arc<Mutex<String>>| Arc::strong_count(kept) > 1;
-        while begun.elapsed() < PATIENCE && (is_kept(&process.stdout) || is_kept(&process.stderr)) {
-            sleep(LOOK_EVERY).await;
-        }
+        process.has_said_all().await;
         Ok(Ended { code, stderr: text(&process.stderr), stdout: text(&process.stdout), took })
     }
 
@@ -221,10 +217,22 @@ impl Process {
             }
             let ended = self.child.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
-                sleep(LOOK_EVERY * 4).await;
+                if ended.is_some() {
+                    self.has_said_all().await;
+                }
+                let said = text(&self.stdout);
                 let how = ended.map_or_else(|| "is not ready in time".to_owned(), |status| format!("ended: {status}"));
                 return Err(io::Error::other(format!("the gateway {how}\n{said}{}", text(&self.stderr))));
             }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until all that an ended process wrote is kept: the last lines are on their way until those who keep them let go.
+    async fn has_said_all(&self) {
+        let is_kept = |kept: &Arc<Mutex<String>>| Arc::strong_count(kept) > 1;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline && (is_kept(&self.stdout) || is_kept(&self.stderr)) {
             sleep(LOOK_EVERY).await;
         }
     }
@@ -319,13 +327,31 @@ impl Gateway {
         self.ended(PATIENCE).await
     }
 
-    /// Waits for its end; its exit code, `None` if a signal ended it.
+    /// Waits for its end, and for its last words; its exit code, `None` if a signal ended it.
     ///
     /// # Errors
     /// If it still runs after that time.
     pub async fn ended(&mut self, wait: Duration) -> io::Result<Option<i32>> {
         let ended = self.process.ended_within(wait).await?;
-        ended.ok_or_else(|| io::Error::other(format!("the gateway still runs after {wait:?}:\n{}", self.stderr())))
+        let still_runs = || io::Error::other(format!("the gateway still runs after {wait:?}:\n{}", self.stderr()));
+        let code = ended.ok_or_else(still_runs)?;
+        self.process.has_said_all().await;
+        Ok(code)
+    }
+
+    /// Waits until its log has these words. What it wrote a moment ago may still be on its way here.
+    ///
+    /// # Errors
+    /// If they do not come; the text is the log.
+    pub async fn says(&self, words: &str) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.stderr().contains(words) {
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("it never said `{words}`:\n{}", self.stderr())));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Whether the process runs.
@@ -401,6 +427,23 @@ impl Gateway {
         Ok(page.lines().find_map(value))
     }
 
+    /// Waits until the bucket has a copy of all that its journal, which is elsewhere, holds by now.
+    ///
+    /// # Errors
+    /// If that takes too long.
+    pub async fn has_archived(&self, s3: &S3Server) -> io::Result<()> {
+        let applied = self.metric("streamhouse_journal_state_lsn").await?.ok_or(io::ErrorKind::NotFound)? as u64;
+        let last = |key: &str| key.strip_prefix("archive/")?.split_once('-')?.1.parse::<u64>().ok();
+        let deadline = Instant::now() + PATIENCE;
+        while s3.contents().keys().filter_map(|key| last(key)).max().unwrap_or_default() < applied {
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("no copy up to {applied}:\n{}", self.stderr())));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
     /// Bytes of memory it has in use.
     ///
     /// # Errors
@@ -442,8 +485,7 @@ impl Gateway {
     }
 }
 
-/// The program to start.
-/// Where the program is; built first if need be.
+/// Where the program to start is; built first if need be.
 ///
 /// # Errors
 /// If it cannot be built.

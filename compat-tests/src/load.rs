@@ -28,7 +28,7 @@ const IN_FLIGHT: usize = 5;
 /// Pause before a lane connects or sends again.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
 /// Longest a lane goes on with what it has in flight when it is to stop.
-const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+const DRAIN_WITHIN: Duration = Duration::from_secs(180);
 const OUT_OF_ORDER: i16 = 45;
 /// NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT, NOT_ENOUGH_REPLICAS, KAFKA_STORAGE_ERROR: what clients answer by trying again.
 const RETRIABLE: [i16; 4] = [6, 7, 19, 56];
