@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use self::certificates::Certificates;
 use self::service::{Service, Unprivileged};
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Another process may take the port between our asking for a free one and the server's listening on it.
 const START_ATTEMPTS: u32 = 3;
@@ -120,6 +120,23 @@ impl Postgres {
     /// With what the server said.
     pub fn execute(&self, sql: &str) -> io::Result<String> {
         self.sql(sql, "streamhouse")
+    }
+
+    /// Changes a setting for good; returns when new connections have it, and the others have been told.
+    ///
+    /// # Errors
+    /// If the server refuses, or does not take it in.
+    pub fn set(&self, setting: &str, value: &str) -> io::Result<()> {
+        self.execute(&format!("ALTER SYSTEM SET {setting} = '{value}'"))?;
+        self.execute("SELECT pg_reload_conf()")?;
+        let until = Instant::now() + START_TIMEOUT;
+        while self.execute(&format!("SHOW {setting}"))? != value {
+            if Instant::now() > until {
+                return Err(io::Error::other(format!("{setting} is not {value} after {START_TIMEOUT:?}")));
+            }
+            sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 
     fn sql(&self, sql: &str, database: &str) -> io::Result<String> {

@@ -17,7 +17,9 @@ use storage::codec::records::RecordsBuilder;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
+/// Longest until a producer who waits for three seconds is told that it is in vain (L9).
+const BOUND: Duration = Duration::from_secs(40);
 
 async fn open(url: &str) -> Arc<dyn Journal> {
     Arc::new(PostgresJournal::open(url.parse().unwrap()).await.unwrap())
@@ -82,7 +84,9 @@ async fn three_gateways_are_one_cluster() {
     let cluster = Cluster::new();
     let mut gateways = Vec::new();
     for _ in 0..3 {
-        gateways.push(cluster.gateway().await);
+        // So long that a busy machine lets none of them be taken for dead while it lives.
+        let setup = cluster.setup().set("metadata.session-timeout-ms", "30000");
+        gateways.push(setup.start().await.unwrap());
     }
     let mut client = gateways[0].client().await.unwrap();
     assert_eq!(create_topic(&mut client, "t", 1, &[]).await.unwrap(), 0);
@@ -133,12 +137,11 @@ async fn l6_a_gateway_that_was_paused_too_long_comes_back() {
     paused.signal("STOP").unwrap();
     let asking = tokio::spawn(async move { produce_one(&mut held, "t", 0, batch("held")).await });
     produce_until_taken(&other, "meanwhile").await;
-    sleep(Duration::from_secs(5)).await;
-    assert!(other.stderr().contains("silent"), "{}", other.stderr());
+    other.says("silent").await.unwrap();
     paused.signal("CONT").unwrap();
     let told = asking.await.unwrap();
     produce_until_taken(&paused, "after").await;
-    assert!(paused.stderr().contains("took it for dead"), "{}", paused.stderr());
+    paused.says("took it for dead").await.unwrap();
     let all = all_of(&paused).await;
     assert_eq!(all, all_of(&other).await);
     let count = |value: &str| all.iter().filter(|at| *at == value).count();
@@ -169,7 +172,7 @@ async fn l9_records_are_served_while_postgresql_is_away() {
         let answer = client.ask(PRODUCE_VERSION, &request).await.unwrap();
         let code = produced(&answer).next().unwrap().error_code;
         assert!(ResponseError::try_from_code(code).is_some_and(|error| error.is_retriable()), "code {code}");
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
     }
     cluster.server.start_again(&[]).unwrap();
     for gateway in [&first, &second] {

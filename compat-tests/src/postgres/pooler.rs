@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::service::{Service, Unprivileged};
-use super::{PASSWORD, Postgres, USER};
+use super::{PASSWORD, Postgres, START_ATTEMPTS, USER};
 
 /// Connections to the server, for however many to the pooler.
 pub const POOL: usize = 3;
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running pooler; ends when dropped.
@@ -29,6 +29,16 @@ impl Pooler {
     /// # Errors
     /// If PgBouncer is not installed, or does not start; the text says why.
     pub fn start(server: &Postgres) -> io::Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::start_once(server) {
+                Err(_) if attempt < START_ATTEMPTS => attempt += 1,
+                started => return started,
+            }
+        }
+    }
+
+    fn start_once(server: &Postgres) -> io::Result<Self> {
         let (folder, run_as) = (TempDir::new()?, Unprivileged::find()?);
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let (config, users) = (folder.path().join("pgbouncer.ini"), folder.path().join("users"));
