@@ -16,7 +16,7 @@ use crate::s3_server::S3Server;
 /// Of the gateways' sessions; short, so that a death is seen soon.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for what must happen.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A gateway and its wires.

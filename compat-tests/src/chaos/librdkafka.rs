@@ -20,7 +20,7 @@ use crate::chaos::producers::Work;
 const PACE: Duration = Duration::from_millis(25);
 const POLL: Duration = Duration::from_millis(100);
 /// Longest a record may wait for its ack, faults and all.
-const DELIVERED_WITHIN: &str = "60000";
+const DELIVERED_WITHIN: &str = "240000";
 
 fn config(work: &Work) -> ClientConfig {
     let addresses: Vec<_> = work.addresses.all().iter().map(ToString::to_string).collect();
@@ -76,7 +76,7 @@ pub fn produce(work: &Work, number: u32) -> io::Result<()> {
         sequence += 1;
         producer.poll(PACE);
     }
-    producer.flush(Duration::from_secs(60)).map_err(io::Error::other)
+    producer.flush(Duration::from_secs(240)).map_err(io::Error::other)
 }
 
 /// Follows all partitions until told to stop. Blocks.

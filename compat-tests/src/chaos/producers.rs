@@ -32,7 +32,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// One answer in so many makes it go elsewhere.
 const WANDERS: u32 = 40;
 /// Longest a producer goes on with what it has in flight when it is to stop.
-const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+const DRAIN_WITHIN: Duration = Duration::from_secs(180);
 /// Timestamp of all records: in the range that topics allow by default.
 const TIMESTAMP: i64 = 1_700_000_000_000;
 /// OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID, and the errors of a

@@ -15,6 +15,8 @@ use crate::requests::{FETCH_VERSION, fetch};
 
 const PAUSE: Duration = Duration::from_millis(100);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The same of who reads everything, from a gateway that has nothing in memory.
+const WHOLE_WITHIN: Duration = Duration::from_secs(90);
 /// Bytes of one answer, about: small, so that reads begin at many places.
 const BYTES: i32 = 8 << 10;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -29,12 +31,13 @@ pub struct Eye<'a> {
     client: RawClient,
     topic: &'a str,
     history: &'a History,
+    within: Duration,
 }
 
 impl<'a> Eye<'a> {
     /// Reads through this connection, and writes down what it sees.
     pub fn new(reader: u32, client: RawClient, topic: &'a str, history: &'a History) -> Self {
-        Self { reader, connection: history.number(), client, topic, history }
+        Self { reader, connection: history.number(), client, topic, history, within: ANSWER_WITHIN }
     }
 
     /// Reads about `bytes` from an offset that is there or the next to come; the offset behind, and the high watermark.
@@ -46,7 +49,7 @@ impl<'a> Eye<'a> {
         for asked in request.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             asked.partition_max_bytes = bytes;
         }
-        let answer = timeout(ANSWER_WITHIN, self.client.ask(FETCH_VERSION, &request)).await;
+        let answer = timeout(self.within, self.client.ask(FETCH_VERSION, &request)).await;
         let answer = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let found = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
         let found = found.ok_or_else(|| io::Error::other(format!("no partition, error {}", answer.error_code)))?;
@@ -121,7 +124,7 @@ pub async fn read_everything(
     history: &History,
 ) -> io::Result<()> {
     const WHOLE_BYTES: i32 = 1 << 20;
-    let mut eye = Eye::new(number, client, topic, history);
+    let mut eye = Eye { within: WHOLE_WITHIN, ..Eye::new(number, client, topic, history) };
     for partition in 0..partitions {
         let (mut at, mut end) = (0, 1);
         while at < end {
