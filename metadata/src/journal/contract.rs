@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::model::ids::{Lsn, SessionId};
 
 /// How long a wake may take.
-const WAKE_MAX: Duration = Duration::from_secs(5);
+const WAKE_MAX: Duration = Duration::from_secs(30);
 /// Larger than any cap on one entry.
 const LARGE_BYTES: usize = 20 << 20;
 

@@ -170,6 +170,12 @@ impl DiskCache {
         });
     }
 
+    /// Whether a block is on its way to the disk.
+    #[cfg(test)]
+    pub fn is_writing(&self) -> bool {
+        self.writes.available_permits() < WRITES_MAX
+    }
+
     fn write(&self, key: BlockKey, length: u32, bytes: &Bytes) -> io::Result<()> {
         fs::write(self.path(&key, length), bytes)?;
         let gone = {
@@ -239,7 +245,7 @@ mod tests {
     async fn keep(cache: &Arc<DiskCache>, counter: u64) -> Extent {
         let (extent, block) = block(counter);
         cache.insert(BlockKey::of(&extent), &block);
-        while cache.writes.available_permits() < WRITES_MAX {
+        while cache.is_writing() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         extent

@@ -46,7 +46,7 @@ async fn expire(by: &Metadata, session: SessionId) {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_silent_gateway_is_expired_and_a_living_one_is_not() {
     let journal = Arc::new(MemoryJournal::default());
     let (living, watching) = (sharing(1, &journal, |_| {}).await, sharing(3, &journal, |_| {}).await);
@@ -64,7 +64,7 @@ async fn a_silent_gateway_is_expired_and_a_living_one_is_not() {
 }
 
 /// While nobody can reach the journal, nobody is dead.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_was_away_kills_nobody() {
     let journal = Arc::new(MemoryJournal::default());
     let gateways = [sharing(1, &journal, |_| {}).await, sharing(2, &journal, |_| {}).await];
@@ -80,7 +80,7 @@ async fn a_journal_that_was_away_kills_nobody() {
 }
 
 /// L6: what a gateway had under way when it was taken for dead is refused, and it comes back by itself.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn l6_a_fenced_gateway_comes_back_and_nothing_of_its_old_life_counts() {
     let journal = Arc::new(MemoryJournal::default());
     // It repeats an append late enough for the fence to come before it.
@@ -112,7 +112,7 @@ async fn l6_a_fenced_gateway_comes_back_and_nothing_of_its_old_life_counts() {
     assert_eq!(standing(old, &other), Standing::Expired);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_waits_when_a_life_ends_is_refused_and_what_comes_later_is_not() {
     let journal = Arc::new(MemoryJournal::default());
     let (paused, other) = (sharing(1, &journal, |_| {}).await, sharing(2, &journal, |_| {}).await);
@@ -136,7 +136,7 @@ async fn what_waits_when_a_life_ends_is_refused_and_what_comes_later_is_not() {
     until(async || other.read(|state| state.sessions().live_count()) == 1).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn of_two_with_one_node_id_the_newer_goes_on() {
     let journal = Arc::new(MemoryJournal::default());
     let older = sharing(7, &journal, |_| {}).await;
@@ -147,7 +147,7 @@ async fn of_two_with_one_node_id_the_newer_goes_on() {
     assert_eq!(standing(newer.session(), &newer), Standing::Live);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn node_ids_are_allotted() {
     let journal = Arc::new(MemoryJournal::default());
     let allotted = |parts: &mut MetadataParts| parts.allot_node = true;
@@ -209,7 +209,7 @@ impl Journal for Wire {
 }
 
 /// Who was cut off for so long that the journal was trimmed meanwhile goes on from a snapshot, and hears no lie.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_falls_behind_a_trim_goes_on_from_a_snapshot() {
     let (journal, snapshots) = (Arc::new(MemoryJournal::default()), Arc::new(MemorySnapshots::default()));
     let wire = Arc::new(Wire { journal: Arc::clone(&journal), is_cut: AtomicBool::new(false) });
