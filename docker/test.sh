@@ -28,6 +28,13 @@ limits=(--ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit nproc=4096:4096)
 # Without systemd podman has no timers for health checks, and says so each time; here they are run by hand.
 pod() { podman --runtime runc "$@" 2> >(grep -v 'unable to get systemd connection' >&2); }
 . "$here/local-image.sh"
+# says <pattern> <command...>: the command succeeds, and a line of what it writes is so. Not by a pipe: its reader ends at that line,
+# and the command with it if it still writes.
+says() {
+  local wanted=$1 said
+  shift
+  said=$("$@") && grep -q -- "$wanted" <<<"$said"
+}
 fail() { echo "test.sh: $*" >&2; pod logs "$name" >&2 || true; exit 1; }
 cleanup() {
   pod rm -f -v "$name" "$name-2" >/dev/null 2>&1 || true
@@ -58,7 +65,8 @@ run() {
 }
 
 healthy() {
-  for _ in $(seq 100); do
+  local until=$((SECONDS + 120))
+  while [ $SECONDS -lt $until ]; do
     if pod healthcheck run "$name" >/dev/null 2>&1; then return; fi
     sleep 0.1
   done
@@ -84,7 +92,7 @@ for try in $(seq $TRIES); do
   [ "$took" -ge "$most" ] || break
   [ "$try" -lt $TRIES ] || fail "the first record took $took ms, $TRIES times too long"
 done
-kcat -b localhost:19092 -L | grep -q 'broker 1 at localhost:19092' || fail "what clients outside are told"
+says 'broker 1 at localhost:19092' kcat -b localhost:19092 -L || fail "what clients outside are told"
 process=$(pod inspect --format '{{.State.Pid}}' "$name")
 echo "memory: $(awk '/^VmRSS:/ { print int($2 / 1024) }' "/proc/$process/status") MiB"
 
@@ -96,13 +104,13 @@ step "Kafka's commands, where the other images have them"
 # By the listener for the outside: not every podman resolves the name of the inside one.
 inside() { pod exec -i "$name" "$@" --bootstrap-server localhost:19092; }
 for command in kafka-topics kafka-topics.sh /opt/kafka/bin/kafka-topics.sh /opt/bitnami/kafka/bin/kafka-topics.sh /usr/bin/kafka-topics; do
-  inside $command --list | grep -qx greetings || fail "$command --list"
+  says '^greetings$' inside $command --list || fail "$command --list"
 done
-inside kafka-topics.sh --create --if-not-exists --topic init --partitions 3 --replication-factor 1 | grep -qx 'Created topic init.' || fail "init"
+says '^Created topic init\.$' inside kafka-topics.sh --create --if-not-exists --topic init --partitions 3 --replication-factor 1 || fail "init"
 echo said | inside kafka-console-producer.sh --topic init || fail "kafka-console-producer.sh"
 [ "$(inside kafka-console-consumer --topic init --from-beginning --max-messages 1)" = said ] || fail "kafka-console-consumer"
-inside kafka-broker-api-versions.sh | grep -q localhost:19092 || fail "kafka-broker-api-versions.sh"
-pod exec "$name" cub kafka-ready -b localhost:19092 1 20 || fail "cub"
+says localhost:19092 inside kafka-broker-api-versions.sh || fail "kafka-broker-api-versions.sh"
+pod exec "$name" cub kafka-ready -b localhost:19092 1 60 || fail "cub"
 for try in $(seq $TRIES); do
   # Tenths of milliseconds, as a script in the container sees them.
   took=$(pod exec "$name" bash -c 'for _ in {1..20}; do
@@ -118,7 +126,7 @@ step "from a second container by name"
 # Not every podman has its plugin for names.
 address=$(pod inspect --format "{{(index .NetworkSettings.Networks \"$network\").IPAddress}}" "$name")
 second() { pod run --rm -i "${limits[@]}" --network "$network" --add-host "kafka:$address" $base kcat -b kafka:29092 "$@"; }
-second -L | grep -q 'broker 1 at kafka:29092' || fail "what clients inside are told"
+says 'broker 1 at kafka:29092' second -L || fail "what clients inside are told"
 [ "$(second -C -t greetings -o beginning -e -q)" = hello ] || fail "what the second container reads"
 
 step "an init container of the same image makes a topic"
@@ -126,7 +134,7 @@ for _ in once again; do # as each `up` does
   pod run --rm "${limits[@]}" --network "$network" --add-host "kafka:$address" --entrypoint kafka-topics.sh $image \
     --bootstrap-server kafka:29092 --create --if-not-exists --topic by-init --partitions 2 --replication-factor 1 >/dev/null || fail "init container"
 done
-kcat -b localhost:19092 -L -t by-init | grep -q 'with 2 partitions' || fail "the topic of the init container"
+says 'with 2 partitions' kcat -b localhost:19092 -L -t by-init || fail "the topic of the init container"
 
 step "what compose files run in the images of Kafka, without an entrypoint of their own"
 # runs <words...>: a container that is given these words as its `command:`.
@@ -157,7 +165,7 @@ serves bash -c 'kafka-storage format -t x -c /config/server.properties &&
 
 step "SIGTERM"
 began=$(milliseconds)
-pod stop -t 20 "$name" >/dev/null
+pod stop -t 60 "$name" >/dev/null
 echo "stopped after $(($(milliseconds) - began)) ms"
 [ "$(pod inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || fail "it did not end with 0"
 
@@ -182,7 +190,7 @@ shape() {
     $image >/dev/null
   healthy
   pod exec "$name" sh -c "$check" >/dev/null || fail "by this check it is not well: $check"
-  kcat -b localhost:19092 -L | grep -q "at $advertised" || fail "not told: $advertised"
+  says "at $advertised" kcat -b localhost:19092 -L || fail "not told: $advertised"
   echo hello | kcat -b localhost:19092 -P -t shape
   [ "$(kcat -b localhost:19092 -C -t shape -o beginning -e -q)" = hello ] || fail "what was written is not read"
 }
@@ -204,5 +212,5 @@ shape "Bitnami" localhost:19092 "kafka-broker-api-versions.sh --bootstrap-server
   -e KAFKA_CFG_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,EXTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT \
   -e KAFKA_CFG_CONTROLLER_LISTENER_NAMES=CONTROLLER -v /bitnami/kafka
 shape "a mounted server.properties" localhost:19092 "nc -z localhost 19092" -v "$work/server.properties:/mnt/shared/config/server.properties:ro"
-kcat -b localhost:19092 -L | grep -q 'broker 5 at' || fail "the node id of the file"
+says 'broker 5 at' kcat -b localhost:19092 -L || fail "the node id of the file"
 echo 'test result: ok. 1 passed; 0 failed'
