@@ -89,7 +89,7 @@ cargo test --workspace --features gateway/failpoints --no-run || die "the tests 
 if [ -z "$filter" ]; then
   run "tests of the workspace" cargo test --workspace --features gateway/failpoints --no-fail-fast -- --skip real_clients::
 fi
-run "real clients" cargo test --workspace --features gateway/failpoints --test clients --test cluster_routing --test console --test dropin --test commands --test compare -- \
+run "real clients" cargo test --workspace --features gateway/failpoints --test clients --test cluster_routing --test console --test dropin --test commands --test compare --test upkeep -- \
   --test-threads "$CLIENTS_AT_ONCE" "${filter:-real_clients::}"
 
 if [ -z "$filter" ]; then

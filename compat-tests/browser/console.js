@@ -16,12 +16,13 @@ if (!program) {
   console.error("no browser: install chromium-headless-shell, or set STREAMHOUSE_BROWSER");
   process.exit(1);
 }
-const WITHIN = 20_000;
+const WITHIN = 90_000;
 // WCAG 2.1, contrast of text (AA).
 const CONTRAST = 4.5;
 
-const browser = await puppeteer.launch({ executablePath: program, headless: "shell", args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+const browser = await puppeteer.launch({ executablePath: program, headless: "shell", timeout: WITHIN, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 const page = await browser.newPage();
+page.setDefaultTimeout(WITHIN);
 const errors = [], asked = new Set();
 page.on("pageerror", (error) => errors.push(String(error)));
 page.on("console", (message) => { if (message.type() === "error") errors.push(message.text()); });

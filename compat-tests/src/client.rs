@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// What a scenario is given before its program ends itself: the machine may be slow, with other programs on it.
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_secs(600);
 /// What a program is given on top of that before it is killed.
 const GRACE: Duration = Duration::from_secs(30);
 /// Most of what a program wrote that is shown, bytes.

@@ -34,7 +34,7 @@ mod real_clients {
 
     #[test]
     fn a_row_measures_costs_on_the_folder_and_on_a_bucket() {
-        let (status, found) = compare(program().expect("the gateway is built"), "start, first", "streamhouse", 60);
+        let (status, found) = compare(program().expect("the gateway is built"), "start, first", "streamhouse", 300);
         assert_eq!(status, Some(0), "{found:?}");
         let servers: Vec<_> = found.iter().map(|one| one["server"].as_str().expect("a name")).collect();
         assert_eq!(servers, ["StreamHouse, folder", "StreamHouse, S3 (no latency)"]);
@@ -54,7 +54,7 @@ mod real_clients {
 
     #[test]
     fn the_clients_own_limit_is_measured_without_a_server_behind_them() {
-        let (status, found) = compare(program().expect("the gateway is built"), "default Java clients", "null", 60);
+        let (status, found) = compare(program().expect("the gateway is built"), "default Java clients", "null", 300);
         assert_eq!((status, found.len()), (Some(0), 1), "{found:?}");
         assert!(at(&found[0], "produced, records/s") > 0.0, "{found:?}");
         assert!(at(&found[0], "consumed, records/s") > 0.0, "{found:?}");

@@ -199,7 +199,7 @@ func basic(run *Run, topic string) {
 	a.commit()
 	b.commit()
 	b.close()
-	waitUntil("A to own all", 20*time.Second, func() bool { return len(a.owns()) == 4 }, a.state)
+	waitUntil("A to own all", 40*time.Second, func() bool { return len(a.owns()) == 4 }, a.state)
 	seen := a.count()
 	expectRead([]*member{a}, []int{seen}, produce(run, topic, 100, 10))
 	a.commit()
@@ -240,7 +240,7 @@ func static(run *Run, topic string) {
 	two.close()
 	again := join(run, topic, groupID, MemberOptions{Instance: "two"})
 	defer again.close()
-	waitUntil("the same partitions", 20*time.Second, func() bool { return slices.Equal(again.owns(), held) }, again.state)
+	waitUntil("the same partitions", 40*time.Second, func() bool { return slices.Equal(again.owns(), held) }, again.state)
 	time.Sleep(5 * time.Second)
 	expect("rebalances seen by one", 0, len(one.seen()[events:]))
 	expect("partitions of two", held, again.owns())
@@ -250,7 +250,7 @@ func static(run *Run, topic string) {
 	}
 	usurper := join(run, topic, groupID, MemberOptions{Instance: "two"})
 	defer usurper.close()
-	waitUntil("the older one to be fenced", 20*time.Second, func() bool { return again.failed() != nil }, again.state)
+	waitUntil("the older one to be fenced", 60*time.Second, func() bool { return again.failed() != nil }, again.state)
 	expectRefused("the older one", fencedInstanceID, again.failed())
 }
 
@@ -258,7 +258,7 @@ func cooperative(run *Run, topic string) {
 	groupID := topic + "-group"
 	a := join(run, topic, groupID, MemberOptions{Cooperative: true})
 	defer a.close()
-	waitUntil("A to own all", 20*time.Second, func() bool { return len(a.owns()) == 4 }, a.state)
+	waitUntil("A to own all", 40*time.Second, func() bool { return len(a.owns()) == 4 }, a.state)
 	events := len(a.seen())
 	b := join(run, topic, groupID, MemberOptions{Cooperative: true})
 	defer b.close()

@@ -89,7 +89,7 @@ func (r *Run) create(part string, partitions int, configs map[string]string) str
 	}
 	r.reader("earliest", func(reader Reader) {
 		for p := range partitions {
-			waitUntil(topic, 15*time.Second, func() bool {
+			waitUntil(topic, 60*time.Second, func() bool {
 				_, _, err := reader.Bounds(topic, int32(p))
 				return err == nil
 			}, func() string { return fmt.Sprint("partition ", p) })

@@ -57,12 +57,12 @@ refused() {
 prints() { grep -qE -- "$1" "$out" || fail "no line matches '$1'"; }
 prints_no() { ! grep -qE -- "$1" "$out" || fail "a line matches '$1'"; }
 same() { cmp "$1" "$2" >"$work/$part.cmp" || fail "$3: $(cat "$work/$part.cmp")"; }
-# eventually <what> <command...>: tries for 20 s.
+# eventually <what> <command...>: tries for 90 s, of which each try may take some on a busy machine.
 eventually() {
-  local what=$1 end=$((SECONDS + 20))
+  local what=$1 end=$((SECONDS + 90))
   shift
   until "$@"; do
-    [ "$SECONDS" -lt "$end" ] || fail "not within 20 s: $what"
+    [ "$SECONDS" -lt "$end" ] || fail "not within 90 s: $what"
     sleep 0.3
   done
 }
@@ -122,7 +122,7 @@ console() {
   done >"$work/lines"
   # The first produce creates the topic.
   input=$work/lines must kafka-console-producer --topic "$topic"
-  must kafka-console-consumer --topic "$topic" --from-beginning --max-messages 200 --timeout-ms 30000
+  must kafka-console-consumer --topic "$topic" --from-beginning --max-messages 200 --timeout-ms 90000
   same "$work/lines" "$out" "the lines read differ from those written"
   must kafka-get-offsets --topic "$topic"
   [ "$(awk -F: '{ n += $3 } END { print n }' "$out")" = 200 ] || fail "the end offsets are not 200 together"
@@ -134,10 +134,10 @@ console() {
   done >"$work/shaped"
   input=$work/shaped must kafka-console-producer --topic "$shaped" --compression-codec zstd \
     --reader-property parse.key=true --reader-property parse.headers=true
-  must kafka-console-consumer --topic "$shaped" --partition 0 --offset 0 --max-messages 100 --timeout-ms 30000 \
+  must kafka-console-consumer --topic "$shaped" --partition 0 --offset 0 --max-messages 100 --timeout-ms 90000 \
     --formatter-property print.headers=true --formatter-property print.key=true
   same "$work/shaped" "$out" "headers, keys and values read differ from those written"
-  must kafka-console-consumer --topic "$shaped" --partition 0 --offset 98 --max-messages 2 --timeout-ms 30000 \
+  must kafka-console-consumer --topic "$shaped" --partition 0 --offset 98 --max-messages 2 --timeout-ms 90000 \
     --formatter-property print.offset=true --formatter-property print.timestamp=true
   prints "^CreateTime:[0-9]{13}	Offset:99	value 99$"
 
@@ -148,7 +148,7 @@ console() {
   prints "^$shaped:0:40$"
   must kafka-get-offsets --topic "$shaped" --time latest
   prints "^$shaped:0:100$"
-  must kafka-console-consumer --topic "$shaped" --from-beginning --max-messages 60 --timeout-ms 30000
+  must kafka-console-consumer --topic "$shaped" --from-beginning --max-messages 60 --timeout-ms 90000
   prints "^value 40$"
   prints_no "^value 39$"
   must kafka-log-dirs --describe --topic-list "$shaped"
@@ -170,7 +170,7 @@ groups() {
   eventually "1 partition" partitions_are "$topic" 1
   seq 0 99 >"$work/numbers"
   input=$work/numbers must kafka-console-producer --topic "$topic"
-  must kafka-console-consumer --topic "$topic" --group "$group" --from-beginning --max-messages 30 --timeout-ms 40000
+  must kafka-console-consumer --topic "$topic" --group "$group" --from-beginning --max-messages 30 --timeout-ms 90000
   [ "$(cat "$out")" = "$(seq 0 29)" ] || fail "the group did not read 0..29"
   eventually "30 of 100 are committed" position "$group" "$topic" 30 100 70
   group_listed "$group" || fail "$group is not listed"
@@ -180,7 +180,7 @@ groups() {
   eventually "shifted to 80" position "$group" "$topic" 80 100 20
 
   # A live member; --timeout-ms ends it if nothing else does.
-  "$here/tools.sh" kafka-console-consumer --bootstrap-server "$bootstrap" --topic "$topic" --group "$group" --timeout-ms 60000 \
+  "$here/tools.sh" kafka-console-consumer --bootstrap-server "$bootstrap" --topic "$topic" --group "$group" --timeout-ms 300000 \
     >"$work/member.out" 2>"$work/member.err" &
   local member=$!
   eventually "the group is stable with one member" stable "$group"
@@ -216,7 +216,7 @@ perf() {
   ! grep -qE "Exception|ERROR" "$out" "$err" || fail "the producer reported errors"
   must kafka-get-offsets --topic "$topic"
   [ "$(awk -F: '{ n += $3 } END { print n }' "$out")" = "$records" ] || fail "the end offsets are not $records together"
-  must kafka-consumer-perf-test --topic "$topic" --num-records "$records" --timeout 30000 --hide-header
+  must kafka-consumer-perf-test --topic "$topic" --num-records "$records" --timeout 90000 --hide-header
   [ "$(awk -F', *' 'END { print $5 }' "$out")" = "$records" ] || fail "the consumer did not read $records records"
   must kafka-topics --delete --topic "$topic"
 }

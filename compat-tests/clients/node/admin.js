@@ -68,7 +68,7 @@ const STEPS = {
   async create() {
     await this.admin.create(this.topic, 3, 1, { 'retention.ms': '3600000', 'cleanup.policy': 'delete' })
     await this.admin.create(this.other, -1, -1, {})
-    await waitUntil('both topics', 15, async () => {
+    await waitUntil('both topics', 60, async () => {
       const listed = await this.admin.list()
       return listed.includes(this.topic) && listed.includes(this.other)
     })
@@ -117,14 +117,14 @@ const STEPS = {
       return [configs['max.message.bytes'].slice(0, 2), configs['retention.ms'].slice(0, 2)]
     }
     const wanted = [['2000000', false], ['604800000', true]]
-    await waitUntil('the altered configs', 10, async () => `${await shown()}` === `${wanted}`, shown)
+    await waitUntil('the altered configs', 60, async () => `${await shown()}` === `${wanted}`, shown)
     await expectRefused('bad value', INVALID_CONFIG, () => this.admin.alter(this.topic, { 'retention.ms': 'abc' }))
     expect('configs after a refusal', wanted, await shown())
   },
 
   async 'create-partitions'() {
     await this.admin.grow(this.topic, 5)
-    await waitUntil('5 partitions', 10, async () => (await this.ids()).length === 5)
+    await waitUntil('5 partitions', 60, async () => (await this.ids()).length === 5)
     expect('partitions', range(0, 5), await this.ids())
     await expectRefused('to 5 again', INVALID_PARTITIONS, () => this.admin.grow(this.topic, 5))
     await expectRefused('to 4', INVALID_PARTITIONS, () => this.admin.grow(this.topic, 4))
@@ -157,7 +157,7 @@ const STEPS = {
     await waitUntil('the assignment', PATIENCE, () => this.member.owned.size === ids.length, () => this.member.state())
     const shown = () => this.admin.group(this.group)
     const wanted = JSON.stringify({ state: 'Stable', protocolType: 'consumer', shares: [ids] })
-    await waitUntil('the group', 10, async () => JSON.stringify(await shown()) === wanted, shown)
+    await waitUntil('the group', 60, async () => JSON.stringify(await shown()) === wanted, shown)
     expectThat('group listed', (await this.admin.groups()).includes(this.group))
   },
 
@@ -169,7 +169,7 @@ const STEPS = {
     await this.member.consumer.commitAt({ 0: 15 })
     await this.member.close()
     const state = async () => (await this.admin.group(this.group)).state
-    await waitUntil('Empty', 10, async () => (await state()) === 'Empty', state)
+    await waitUntil('Empty', 60, async () => (await state()) === 'Empty', state)
     expect('committed', { 0: 15 }, await this.admin.committed(this.group, this.topic))
   },
 
@@ -194,7 +194,7 @@ const STEPS = {
     await sleep(1000)
     await this.admin.delete(this.topic)
     await this.admin.delete(this.other)
-    await waitUntil('both gone', 15, async () => {
+    await waitUntil('both gone', 60, async () => {
       const listed = await this.admin.list()
       return !listed.includes(this.topic) && !listed.includes(this.other)
     })

@@ -102,7 +102,7 @@ async function basic(run, topic, join) {
   await a.commit()
   await b.commit()
   await b.close()
-  await waitUntil('A to own all', 20, () => a.owned.size === 4, () => a.state())
+  await waitUntil('A to own all', 40, () => a.owned.size === 4, () => a.state())
   const seen = a.records.length
   await expectRead([a], [seen], await produce(run, topic, 100, 10))
   await a.commit()
@@ -132,18 +132,18 @@ async function fixed(run, topic, join) {
   await two.close()
   const again = await join({ instance: 'two' })
   const same = () => again.owned.size === held.size && [...held].every(p => again.owned.has(p))
-  await waitUntil('the same partitions', 20, same, () => again.state())
+  await waitUntil('the same partitions', 40, same, () => again.state())
   await sleep(5000)
   expect('rebalances seen by one', events, one.events.length)
   expect('partitions of two', held, again.owned)
   await join({ instance: 'two' })
-  await waitUntil('the older one to be fenced', 20, () => again.failure, () => again.state())
+  await waitUntil('the older one to be fenced', 60, () => again.failure, () => again.state())
   expect('failure of the older one', FENCED_INSTANCE_ID, again.failure instanceof Refused ? again.failure.code : `${again.failure}`)
 }
 
 async function cooperative(run, topic, join) {
   const a = await join({ cooperative: true })
-  await waitUntil('A to own all', 20, () => a.owned.size === 4, () => a.state())
+  await waitUntil('A to own all', 40, () => a.owned.size === 4, () => a.state())
   const events = a.events.length
   const b = await join({ cooperative: true })
   await waitShared([a, b], 4)

@@ -16,7 +16,7 @@ export const cannot = new Set(['null-headers', 'timestamp-type'])
 export const blurs = ['null-headers']
 export const variants = { promises: { promises: true } }
 
-const CALL_MS = 15_000
+const CALL_MS = 60_000
 const FATAL = -150
 const AUTO_OFFSET_RESET = -140
 const ASSIGN = -175

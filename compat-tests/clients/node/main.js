@@ -68,7 +68,7 @@ class Run {
       await admin.create(topic, partitions, 1, configs)
       if (!this.settle) return
       const answers = p => admin.bounds(topic, p).then(() => true, () => false)
-      for (const p of range(0, partitions)) await waitUntil(`${topic} ${p}`, 15, () => answers(p))
+      for (const p of range(0, partitions)) await waitUntil(`${topic} ${p}`, 60, () => answers(p))
     })
     return topic
   }

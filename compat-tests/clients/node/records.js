@@ -4,7 +4,7 @@ export const OFFSET_OUT_OF_RANGE = 1, UNKNOWN_TOPIC = 3, MESSAGE_TOO_LARGE = 10,
 export const INVALID_PARTITIONS = 37, INVALID_CONFIG = 40, NON_EMPTY_GROUP = 68, GROUP_ID_NOT_FOUND = 69, FENCED_INSTANCE_ID = 82
 
 export const HOUR_MS = 3_600_000
-export const PATIENCE = 30 // seconds for anything that should come at once
+export const PATIENCE = 90 // seconds for anything that should come at once: the machine may be slow, with other programs on it
 
 /** What came is not what was expected. */
 export class Differs extends Error {}

@@ -64,7 +64,7 @@ class Steps:
         except Without as without:
             partial = without
             self.admin.create(self.other, 1, 1, {})
-        wait_until("both topics", 15, lambda: {self.topic, self.other} <= self.admin.list())
+        wait_until("both topics", 60, lambda: {self.topic, self.other} <= self.admin.list())
         if partial:
             raise partial
 
@@ -114,7 +114,7 @@ class Steps:
             return configs["max.message.bytes"][:2], configs["retention.ms"][:2]
 
         wanted = (("2000000", False), ("604800000", True))
-        wait_until("the altered configs", 10, lambda: shown() == wanted, shown)
+        wait_until("the altered configs", 60, lambda: shown() == wanted, shown)
         expect_refused("bad value", INVALID_CONFIG, lambda: self.admin.alter(self.topic, {"retention.ms": "abc"}, []))
         expect("configs after a refusal", wanted, shown())
 
@@ -124,7 +124,7 @@ class Steps:
         def shown():
             return sorted(p for p, *_ in self.admin.describe(self.topic)[0])
 
-        wait_until("5 partitions", 10, lambda: shown() == [0, 1, 2, 3, 4], shown)
+        wait_until("5 partitions", 60, lambda: shown() == [0, 1, 2, 3, 4], shown)
         expect_refused("to 5 again", INVALID_PARTITIONS, lambda: self.admin.grow(self.topic, 5))
         expect_refused("to 4", INVALID_PARTITIONS, lambda: self.admin.grow(self.topic, 4))
         expect_refused("unknown topic", UNKNOWN_TOPIC_OR_PARTITION, lambda: self.admin.grow(self.missing, 5))
@@ -152,9 +152,9 @@ class Steps:
     def describe_group(self):
         self.member = Member(self.run, [self.topic], self.group)
         partitions = len(self.admin.describe(self.topic)[0])
-        wait_until("the assignment", 30, lambda: len(self.member.owned) == partitions, self.member.state)
+        wait_until("the assignment", 60, lambda: len(self.member.owned) == partitions, self.member.state)
         wanted = ("Stable", "consumer", [set(range(partitions))])
-        wait_until("the group", 10, lambda: self.admin.group(self.group) == wanted, lambda: self.admin.group(self.group))
+        wait_until("the group", 60, lambda: self.admin.group(self.group) == wanted, lambda: self.admin.group(self.group))
         expect_that("group listed", self.group in self.admin.groups())
 
     def delete_nonempty_group(self):
@@ -163,7 +163,7 @@ class Steps:
     def list_offsets(self):
         self.member.call(lambda consumer: consumer.commit_at(self.topic, {0: 15}))
         self.member.close()
-        wait_until("Empty", 10, lambda: self.admin.group(self.group)[0] == "Empty", lambda: self.admin.group(self.group))
+        wait_until("Empty", 60, lambda: self.admin.group(self.group)[0] == "Empty", lambda: self.admin.group(self.group))
         expect("committed", {0: 15}, self.admin.committed(self.group, self.topic))
 
     def alter_offsets(self):
@@ -185,5 +185,5 @@ class Steps:
         time.sleep(1)
         for topic in (self.topic, self.other):
             self.admin.delete(topic)
-        wait_until("both gone", 15, lambda: not {self.topic, self.other} & self.admin.list())
+        wait_until("both gone", 60, lambda: not {self.topic, self.other} & self.admin.list())
         expect_refused("again", UNKNOWN_TOPIC_OR_PARTITION, lambda: self.admin.delete(self.topic))

@@ -61,7 +61,7 @@ class Member:
                 answer.put((None, failure))
 
         self._calls.put(run)
-        result, failure = answer.get(timeout=30)
+        result, failure = answer.get(timeout=90)
         if failure is not None:
             raise failure
         return result
@@ -79,7 +79,7 @@ class Member:
             consumer.close()
 
         self.call(stop)
-        self._thread.join(30)
+        self._thread.join(90)
 
 
 def wait_shared(members, partitions):
@@ -90,7 +90,7 @@ def wait_shared(members, partitions):
         sets = [m.owned for m in members]
         return all(len(s) == each for s in sets) and len(set().union(*sets)) == partitions
 
-    wait_until(f"{each} partitions each", 30, settled, lambda: [m.state() for m in members])
+    wait_until(f"{each} partitions each", 90, settled, lambda: [m.state() for m in members])
 
 
 def expect_read(members, before, wanted):
@@ -99,7 +99,7 @@ def expect_read(members, before, wanted):
     def fresh():
         return [r.value for m, n in zip(members, before) for r in m.records[n:]]
 
-    wait_until(f"{len(wanted)} records", 30, lambda: len(fresh()) >= len(wanted), lambda: [m.state() for m in members])
+    wait_until(f"{len(wanted)} records", 90, lambda: len(fresh()) >= len(wanted), lambda: [m.state() for m in members])
     time.sleep(0.5)
     expect("records read by the group", sorted(wanted), sorted(fresh()))
     for member in members:
@@ -134,7 +134,7 @@ def basic(run, topic):
         a.commit()
         b.commit()
         b.close()
-        wait_until("A to own all", 20, lambda: len(a.owned) == 4, a.state)
+        wait_until("A to own all", 40, lambda: len(a.owned) == 4, a.state)
         seen = len(a.records)
         expect_read([a], [seen], produce(run, topic, 100, 10))
         a.commit()
@@ -172,7 +172,7 @@ def static(run, topic):
         two.close()
         again = Member(run, [topic], group_id, instance="two")
         members.append(again)
-        wait_until("the same partitions", 20, lambda: again.owned == held, again.state)
+        wait_until("the same partitions", 40, lambda: again.owned == held, again.state)
         time.sleep(5)
         expect("rebalances seen by one", [], one.events[events:])
         expect("partitions of two", held, again.owned)
@@ -180,7 +180,7 @@ def static(run, topic):
             run.without.add("static")
             return
         members.append(Member(run, [topic], group_id, instance="two"))
-        wait_until("the older one to be fenced", 20, lambda: fenced(again, topic), again.state)
+        wait_until("the older one to be fenced", 60, lambda: fenced(again, topic), again.state)
     finally:
         for member in members:
             member.close()
@@ -204,7 +204,7 @@ def cooperative(run, topic):
     a = Member(run, [topic], group_id, cooperative=True)
     members = [a]
     try:
-        wait_until("A to own all", 20, lambda: len(a.owned) == 4, a.state)
+        wait_until("A to own all", 40, lambda: len(a.owned) == 4, a.state)
         events = len(a.events)
         b = Member(run, [topic], group_id, cooperative=True)
         members.append(b)

@@ -164,10 +164,10 @@ class Reader:
 
     def bounds(self, topic, partition):
         with refusals():
-            return self.inner.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            return self.inner.get_watermark_offsets(TopicPartition(topic, partition), timeout=60)
 
     def offset_for_time(self, topic, partition, timestamp):
-        found = self.inner.offsets_for_times([TopicPartition(topic, partition, timestamp)], timeout=10)[0]
+        found = self.inner.offsets_for_times([TopicPartition(topic, partition, timestamp)], timeout=60)[0]
         return found.offset if found.offset >= 0 else None
 
     def assignment(self):
@@ -200,7 +200,7 @@ class Admin:
             self._one(self.inner.create_topics([new], validate_only=validate_only))
 
     def list(self):
-        return set(self.inner.list_topics(timeout=10).topics)
+        return set(self.inner.list_topics(timeout=60).topics)
 
     def describe(self, topic):
         got = self._one(self.inner.describe_topics(TopicCollection([topic])))

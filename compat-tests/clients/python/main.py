@@ -47,7 +47,7 @@ class Run:
 
         with self.library.reader(self) as reader:
             for partition in range(partitions):
-                wait_until(f"{topic} {partition}", 15, lambda: answers(reader, partition))
+                wait_until(f"{topic} {partition}", 60, lambda: answers(reader, partition))
         return topic
 
 

@@ -9,7 +9,7 @@ use crate::records::*;
 use crate::run::Run;
 use crate::scenarios::read;
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(60);
 
 struct Steps<'a> {
     run: &'a Run,

@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use crate::records::{Ack, Failure, OFFSET_OUT_OF_RANGE, Outcome, Record};
 
-const CALL: Duration = Duration::from_secs(15);
+const CALL: Duration = Duration::from_secs(60);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime can be made"));
 

@@ -11,7 +11,7 @@ use crate::records::*;
 use crate::run::Run;
 
 const MANUAL_COMMIT: (&str, &str) = ("enable.auto.commit", "false");
-const MOVING: Duration = Duration::from_secs(20);
+const MOVING: Duration = Duration::from_secs(40);
 
 /// What a member has seen.
 #[derive(Default)]

@@ -16,7 +16,7 @@ pub const FENCED_INSTANCE_ID: i32 = 82;
 
 pub const HOUR_MS: i64 = 3_600_000;
 /// For anything that should come at once.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Why a scenario ends.
 #[derive(Debug, Clone)]

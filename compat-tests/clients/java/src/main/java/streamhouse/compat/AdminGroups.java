@@ -19,7 +19,7 @@ import org.apache.kafka.common.errors.GroupNotEmptyException;
 final class AdminGroups {
     private static final long COMMITTED = 15;
     private static final long ALTERED = 13;
-    private static final int STATE_SECONDS = 20;
+    private static final int STATE_SECONDS = 60;
 
     private AdminGroups() {}
 

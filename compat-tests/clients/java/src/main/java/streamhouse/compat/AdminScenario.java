@@ -37,7 +37,7 @@ final class AdminScenario implements Scenario {
     private static final int RECORDS = 20;
     private static final int DELETED = 12;
     /** A broker may show a change a moment after it answered. */
-    private static final int VISIBLE_SECONDS = 15;
+    private static final int VISIBLE_SECONDS = 60;
 
     @Override
     public String run(Setup setup) throws Exception {
@@ -228,7 +228,7 @@ final class AdminScenario implements Scenario {
                 () -> admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(1000))).all().get());
         try (var consumer = setup.readerOf(List.of(partition))) {
             Check.equal("beginning offset", (long) DELETED,
-                    consumer.beginningOffsets(List.of(partition), Duration.ofSeconds(10)).get(partition));
+                    consumer.beginningOffsets(List.of(partition), Duration.ofSeconds(60)).get(partition));
             List<ConsumerRecord<byte[], byte[]>> read = Records.read(consumer, RECORDS - DELETED);
             for (int i = 0; i < read.size(); i++) {
                 Check.equal("offset after the deleted", (long) DELETED + i, read.get(i).offset());

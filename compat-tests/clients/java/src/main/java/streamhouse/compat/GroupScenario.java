@@ -22,8 +22,8 @@ import org.apache.kafka.common.errors.FencedInstanceIdException;
 final class GroupScenario implements Scenario {
     private static final int PARTITIONS = 4;
     private static final Set<Integer> ALL = Set.of(0, 1, 2, 3);
-    private static final int JOIN_SECONDS = 30;
-    private static final int TAKE_OVER_SECONDS = 20;
+    private static final int JOIN_SECONDS = 90;
+    private static final int TAKE_OVER_SECONDS = 40;
     private static final int QUIET_MS = 5000;
 
     @Override

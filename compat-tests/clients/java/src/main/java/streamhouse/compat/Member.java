@@ -18,7 +18,7 @@ import org.apache.kafka.common.TopicPartition;
 /** A group member that polls in a thread of its own and remembers what it read and what it was given and lost. */
 final class Member implements AutoCloseable {
     private static final Duration POLL = Duration.ofMillis(50);
-    private static final int CALL_LIMIT_SECONDS = 30;
+    private static final int CALL_LIMIT_SECONDS = 90;
 
     private final String name;
     private final KafkaConsumer<byte[], byte[]> consumer;

@@ -14,7 +14,7 @@ import org.apache.kafka.common.TopicPartition;
 /** Sending and reading lists of records. */
 final class Records {
     /** Past this a read that still misses records is given up, with a message that says how many came. */
-    private static final long READ_LIMIT_NS = 40_000_000_000L;
+    private static final long READ_LIMIT_NS = 90_000_000_000L;
 
     private Records() {}
 

@@ -16,7 +16,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /** What a scenario was started with, and clients made from it. Settings are the library's defaults unless given here. */
 record Setup(String library, String scenario, String bootstrap, String run, Map<String, String> options) {
-    private static final int SETTLE_SECONDS = 20;
+    private static final int SETTLE_SECONDS = 60;
 
     Setup forScenario(String other) {
         return new Setup(library, other, bootstrap, run, options);
