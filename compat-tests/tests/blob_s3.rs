@@ -17,7 +17,8 @@ use storage::blob::{BlobError, BlobStore, Payload, contract};
 
 async fn rig() -> (S3Server, S3Store) {
     let server = S3Server::start().await;
-    let options = S3Options { request_timeout: Duration::from_millis(500), ..server.store_options() };
+    // What is answered at all is answered within this on a busy machine, too.
+    let options = S3Options { request_timeout: Duration::from_secs(3), ..server.store_options() };
     let store = S3Store::open(options).await.expect("the server is well behaved so far");
     (server, store)
 }
@@ -73,7 +74,7 @@ async fn a_server_that_does_not_answer_is_given_up_in_time() {
     let start = Instant::now();
     let error = S3Store::open(options).await.unwrap_err();
     assert!(matches!(&error, BlobError::Unavailable(text) if text.contains("--endpoint")), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,15 +155,28 @@ async fn a_server_that_was_away_is_found_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_bytes_and_latencies_are_as_told() {
     let (server, store) = rig().await;
-    server.faults().put_latency(Delay::Fixed(Duration::from_millis(60)));
-    let start = Instant::now();
-    let puts = ["a", "b", "c"].map(|key| store.put(key, Payload::from(vec![0; 1000])));
-    assert!(join_all(puts).await.iter().all(Result::is_ok));
-    let elapsed = start.elapsed().as_millis();
-    assert!((60..160).contains(&elapsed), "{elapsed} ms: side by side they take the time of one");
+    let latency = Duration::from_millis(60);
+    server.faults().put_latency(Delay::Fixed(latency));
+    let (mut rounds, patience) = (0, Instant::now());
+    // A busy machine takes its share of some rounds.
+    let elapsed = loop {
+        let start = Instant::now();
+        let puts = ["a", "b", "c"].map(|key| store.put(key, Payload::from(vec![0; 1000])));
+        assert!(join_all(puts).await.iter().all(Result::is_ok));
+        rounds += 1;
+        let elapsed = start.elapsed();
+        assert!(elapsed >= latency, "{elapsed:?}");
+        if elapsed < latency * 5 / 2 || patience.elapsed() > Duration::from_secs(30) {
+            break elapsed;
+        }
+    };
+    assert!(
+        elapsed < latency * 5 / 2,
+        "{elapsed:?}, never less in {rounds} rounds: side by side they take the time of one"
+    );
     store.get_range("a", 0..10).await.unwrap();
     let put = server.count(RequestKind::Put);
-    assert_eq!((put.requests, put.bytes_in), (3, 3000));
+    assert_eq!((put.requests, put.bytes_in), (3 * rounds, 3000 * rounds));
     assert_eq!(server.count(RequestKind::Get).bytes_out, 10);
 }
 
@@ -209,7 +223,7 @@ async fn an_upload_in_parts_that_fails_is_given_up_and_leaves_what_was_there() {
     let given_up = async || {
         let patience = Instant::now();
         while server.unfinished_uploads() > 0 {
-            assert!(patience.elapsed() < Duration::from_secs(10), "parts are left behind");
+            assert!(patience.elapsed() < Duration::from_secs(60), "parts are left behind");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -232,10 +246,18 @@ async fn an_upload_in_parts_that_fails_is_given_up_and_leaves_what_was_there() {
     server.faults().next(RequestKind::Multipart, [Fault::Pass, Fault::DropAfter]);
     assert_eq!(store.put("k", Payload::from(large())).await.unwrap_err().class(), ErrorClass::Unknown);
     assert!(store.get("k").await.unwrap() == large());
-    // Nobody waits for it any more.
+    // Nobody waits for it any more, once a part is on its way.
     server.faults().next(RequestKind::Part, [Fault::Stall]);
-    let dropped = tokio::time::timeout(Duration::from_millis(300), store.put("k2", Payload::from(large()))).await;
-    assert!(dropped.is_err());
+    let parts = server.count(RequestKind::Part).requests;
+    let on_its_way = async {
+        while server.count(RequestKind::Part).requests == parts {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        done = store.put("k2", Payload::from(large())) => panic!("a part is stalled: {done:?}"),
+        () = on_its_way => {}
+    }
     given_up().await;
     assert!(!server.contents().contains_key("k2"));
     // Retries send it whole.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use compat_tests::harness::{Gateway, Setup};
@@ -14,6 +14,8 @@ use storage::codec::records::RecordsBuilder;
 use storage::cost::Prices;
 
 const TOPIC: &str = "costly";
+/// Longest until the gateway and the server, asked one after the other, are asked in a moment without a request.
+const SOON: Duration = Duration::from_secs(60);
 
 fn batch(number: i64) -> Bytes {
     RecordsBuilder::new().values(1_700_000_000_000, [vec![number as u8; 20_000]]).build()
@@ -46,8 +48,36 @@ async fn what_is_counted_is_what_the_server_counted() {
     for partition in 0..2 {
         assert_eq!(read_all(&mut client, TOPIC, partition).await.unwrap().len(), 10);
     }
-    tokio::time::sleep(Duration::from_millis(1_200)).await; // a listing too
-    let requests = "streamhouse_blob_requests_total";
+    let begun = Instant::now();
+    while s3.count(RequestKind::List).requests == 0 {
+        assert!(begun.elapsed() < SOON, "a listing too");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    agrees(async || compare_requests(&gateway, &s3).await).await;
+    assert_eq!(s3.count(RequestKind::Other).requests, 0);
+    let (put, get) = (["purpose=\"produce\"", "operation=\"put\""], ["purpose=\"fetch\"", "operation=\"get_range\""]);
+    assert_eq!(sum(&gateway, REQUESTS, &put).await, s3.count(RequestKind::Put).requests as f64);
+    assert!(sum(&gateway, REQUESTS, &get).await >= 2.0);
+    let sent = sum(&gateway, "streamhouse_blob_payload_bytes_total", &put).await;
+    let kept: usize = s3.contents().iter().filter(|(key, _)| key.starts_with("segments/")).map(|(_, o)| o.len()).sum();
+    assert_eq!(sent, kept as f64);
+    agrees(async || check_money(&gateway, &s3).await).await;
+    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+}
+
+const REQUESTS: &str = "streamhouse_blob_requests_total";
+
+/// The gateway sweeps and looks at its journal all the while: a request may come between the two questions, which are asked again
+/// then. What is counted wrongly stays wrong.
+async fn agrees(compare: impl AsyncFn() -> Result<(), String>) {
+    let begun = Instant::now();
+    while let Err(difference) = compare().await {
+        assert!(begun.elapsed() < SOON, "{difference}");
+    }
+}
+
+/// By kind of request, what the gateway tells and what the server counted.
+async fn compare_requests(gateway: &Gateway, s3: &S3Server) -> Result<(), String> {
     let kinds: [(&[&str], &[RequestKind]); 5] = [
         (&["put", "put_new"], &[RequestKind::Put, RequestKind::Create]),
         (&["get", "get_range"], &[RequestKind::Get]),
@@ -58,39 +88,35 @@ async fn what_is_counted_is_what_the_server_counted() {
     for (operations, kinds) in kinds {
         let mut counted = 0.0;
         for operation in operations {
-            counted += sum(&gateway, requests, &[&format!("operation=\"{operation}\"")]).await;
+            counted += sum(gateway, REQUESTS, &[&format!("operation=\"{operation}\"")]).await;
         }
         let by_server: u64 = kinds.iter().map(|kind| s3.count(*kind).requests).sum();
-        assert_eq!(counted, by_server as f64, "{operations:?}");
+        is_equal(&format!("{operations:?}"), counted, by_server as f64, 0.0)?;
     }
-    assert_eq!(s3.count(RequestKind::Other).requests, 0);
-    let (put, get) = (["purpose=\"produce\"", "operation=\"put\""], ["purpose=\"fetch\"", "operation=\"get_range\""]);
-    assert_eq!(sum(&gateway, requests, &put).await, s3.count(RequestKind::Put).requests as f64);
-    assert!(sum(&gateway, requests, &get).await >= 2.0);
-    let sent = sum(&gateway, "streamhouse_blob_payload_bytes_total", &put).await;
-    let kept: usize = s3.contents().iter().filter(|(key, _)| key.starts_with("segments/")).map(|(_, o)| o.len()).sum();
-    assert_eq!(sent, kept as f64);
-    check_money(&gateway, &s3).await;
-    assert_eq!(gateway.terminate().await.unwrap(), Some(0));
+    Ok(())
+}
+
+fn is_equal(what: &str, told: f64, owed: f64, within: f64) -> Result<(), String> {
+    if (told - owed).abs() <= within { Ok(()) } else { Err(format!("{what}: {told} is not {owed}")) }
 }
 
 /// The money of the metrics and of `streamhouse cost` is what the server's counts cost.
-async fn check_money(gateway: &Gateway, s3: &S3Server) {
+async fn check_money(gateway: &Gateway, s3: &S3Server) -> Result<(), String> {
     let count = |kind| s3.count(kind).requests as f64;
     let puts = count(RequestKind::Put) + count(RequestKind::Create) + count(RequestKind::List);
     let gets = count(RequestKind::Get) + count(RequestKind::Head);
     let owed = (puts * Prices::STANDARD.put_per_1000 + gets * Prices::STANDARD.get_per_1000) / 1_000.0;
     let told = sum(gateway, "streamhouse_cost_usd_total", &[]).await;
-    assert!((told - owed).abs() < 1e-9, "{told} is not {owed}");
+    is_equal("USD of the metrics", told, owed, 1e-9)?;
     let shown =
         Setup::new().unwrap().args(["cost", "--admin", &gateway.admin_address().to_string()]).run().await.unwrap();
     assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{shown:?}");
     let line = shown.stdout.lines().find(|line| line.starts_with("requests ")).expect("a line of all requests");
     let cells: Vec<&str> = line.split_whitespace().collect();
     let shown_puts: f64 = cells[1].parse().unwrap();
-    assert_eq!(shown_puts, count(RequestKind::Put) + count(RequestKind::Create), "{}", shown.stdout);
+    is_equal(&shown.stdout, shown_puts, count(RequestKind::Put) + count(RequestKind::Create), 0.0)?;
     let usd: f64 = cells[8].parse().unwrap();
-    assert!((usd - owed).abs() <= 1e-6, "{usd} is not {owed}\n{}", shown.stdout);
+    is_equal(&shown.stdout, usd, owed, 1e-6)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

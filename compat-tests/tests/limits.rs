@@ -232,7 +232,7 @@ async fn connections_from_one_address_are_capped() {
     }
     held.pop();
     // The gateway learns of the leaving a moment later.
-    for _ in 0..100 {
+    for _ in 0..3_000 {
         let mut client = gateway.client().await;
         if client.ask(3, &named()).await.is_ok() {
             return gateway.app.stop().await;

@@ -19,8 +19,9 @@ const TOPIC: &str = "away";
 const LANES: [(Manner, &[i32]); 3] = [(Manner::Idempotent, &[0, 1]), (Manner::Idempotent, &[2]), (Manner::Once, &[3])];
 /// What the producers say they wait.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// A busy machine's share.
-const SLACK: Duration = Duration::from_secs(3);
+/// A busy machine's share; with the above still less than the time the bucket is away.
+const SLACK: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(120);
 /// Service is back within this after the bucket is (L9).
 const RECOVERY: Duration = Duration::from_secs(30);
 /// How long a segment is tried, ms: beyond the outage, or so short that producers are told it was not written.
@@ -45,7 +46,7 @@ async fn start(s3: &S3Server, write_deadline_ms: &str) -> (Gateway, Load) {
     let timeout_ms = TIMEOUT.as_millis() as i32;
     let target = Target { address: gateway.address(), topic: TOPIC.into(), value_bytes: 5_000, timeout_ms };
     let load = Load::start(target, &LANES).await.unwrap();
-    load.ledger.more(60, RECOVERY).await.unwrap();
+    load.ledger.more(60, SOON).await.unwrap();
     (gateway, load)
 }
 

@@ -17,7 +17,7 @@ use storage::codec::inflate_batch;
 use storage::codec::records::{RecordIter, RecordsBuilder};
 use tokio::time::sleep;
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
 const TOMBSTONES_KEPT: Duration = Duration::from_secs(4);
 /// A value of any time: 2023.
 const TIME: i64 = 1_700_000_000_000;
