@@ -209,6 +209,7 @@ wait_for() {
 owns() { [[ $(grep -o 'assigned:.*\|revoked:.*' "$work/$1.log" | tail -n 1) == assigned:*"[0]"* ]]; }
 joined() { grep -q 'assigned:' "$work/$1.log"; }
 one_owns() { { owns A && ! owns B; } || { owns B && ! owns A; }; }
+ends_with() { [ "$(tail -n 1 "$2")" = "$1" ]; }
 has_lines() { [ "$(cat "${@:2}" | wc -l)" -ge "$1" ]; }
 numbered_lines() { seq -f '%.0f' "$1" $(($1 + $2 - 1)) | sed 's/.*/& 0:&/'; }
 
@@ -227,6 +228,7 @@ group() {
   if owns B; then owner=B other=A; fi
   input numbered 50 50 | produce "$name" -p 0
   wait_for 90 "100 records" has_lines 100 "$work/A" "$work/B"
+  wait_for 90 "the owner to read the last" ends_with "99 0:99" "$work/$owner"
   numbered_lines 50 50 | cmp -s - <(tail -n 50 "$work/$owner") || fail "the owner read: $(tail -n 3 "$work/$owner")"
   leave $owner
   wait_for 40 "the other one to own it" owns $other
