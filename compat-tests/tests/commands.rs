@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// Longest any command may take here: a JVM on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 const NAMES: [&str; 11] = [
     "kafka-topics",
     "kafka-console-producer",

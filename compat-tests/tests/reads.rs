@@ -92,7 +92,7 @@ async fn the_disk_keeps_blocks_over_a_restart_and_a_damaged_file_is_a_miss() {
     let cluster = std::fs::read_dir(gateway.data().join("cache")).unwrap().next().unwrap().unwrap().path();
     let begun = Instant::now();
     // Until every file is whole and known.
-    while gateway.metric("streamhouse_disk_cache_bytes").await.unwrap() != Some(bytes_in(&cluster)) {
+    while gateway.metric("streamhouse_disk_cache_held_bytes").await.unwrap() != Some(bytes_in(&cluster)) {
         assert!(begun.elapsed() < SOON, "{} bytes", bytes_in(&cluster));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
