@@ -13,6 +13,8 @@ case $filter in -*) echo "usage: run.sh [filter]" >&2; exit 2 ;; esac
 began=$SECONDS
 say() { printf '== %3d:%02d  %s\n' $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) "$*"; }
 die() { echo "run.sh: $*" >&2; exit 1; }
+# A download may fail.
+thrice() { "$@" || { sleep 5; "$@"; } || { sleep 15; "$@"; }; }
 
 # tool, Debian packages, what for
 needed='cargo - the workspace
@@ -51,7 +53,7 @@ install_tools() {
   if [ -n "$packages" ] && command -v apt-get >/dev/null; then
     say "installing $(echo $packages)"
     # shellcheck disable=SC2086 # one word for each package
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages; } >/dev/null ||
+    { thrice apt-get update -qq && DEBIAN_FRONTEND=noninteractive thrice apt-get install -y -qq --no-install-recommends $packages; } >/dev/null ||
       echo "run.sh: apt-get could not install them" >&2
   fi
   [ -z "$(missing)" ] || die "missing: $(missing | awk '{ tool = $1; $1 = $2 = ""; printf "%s (for%s); ", tool, $0 }')"
@@ -73,11 +75,11 @@ install_tools
 for script in compat-tests/clients/*/build.sh; do
   program=$(basename "$(dirname "$script")")
   say "clients: $program"
-  "$script" || die "the $program clients cannot be built"
+  thrice "$script" || die "the $program clients cannot be built"
 done
 
 say "browser"
-compat-tests/browser/build.sh || die "what drives the browser cannot be built"
+thrice compat-tests/browser/build.sh || die "what drives the browser cannot be built"
 
 # The gateway that the tests start as a process is built once, with the crash points the crash tests name.
 say "building the gateway and the tests"

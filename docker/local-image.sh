@@ -18,7 +18,15 @@ needs() {
 base_image() {
   pod image inspect $base >/dev/null 2>&1 && return
   step "base image"
-  [ -d "$work/tree" ] || debootstrap --variant=minbase --include=ca-certificates,busybox-static,netcat-openbsd,kcat bookworm "$work/tree" >"$work/debootstrap.log"
+  local tries=0
+  until [ -d "$work/tree" ]; do # a download may fail
+    rm -rf "$work/tree.new"
+    if debootstrap --variant=minbase --include=ca-certificates,busybox-static,netcat-openbsd,kcat bookworm "$work/tree.new" >"$work/debootstrap.log"; then
+      mv "$work/tree.new" "$work/tree"
+    elif [ $((tries += 1)) -ge 3 ]; then
+      fail "the base image cannot be made: $(tail -n 3 "$work/debootstrap.log")"
+    fi
+  done
   tar -C "$work/tree" -c . | pod import - $base >/dev/null
 }
 

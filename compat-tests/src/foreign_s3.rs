@@ -22,6 +22,8 @@ const REGION: &str = "us-east-1";
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Another process may take the port between our asking for a free one and the server's listening on it.
 const START_ATTEMPTS: u32 = 3;
+/// A download may fail.
+const DOWNLOAD_ATTEMPTS: u32 = 3;
 
 /// A running server with one empty bucket; ends, and its objects with it, when dropped.
 #[derive(Debug)]
@@ -132,12 +134,21 @@ fn install() -> io::Result<PathBuf> {
     lock.lock()?;
     if !program.exists() {
         let building = home.join("building");
-        let installed = Command::new("go")
-            .args(["install", "-ldflags=-s -w", &format!("{PACKAGE}@{VERSION}")])
-            .env("GOBIN", &building)
-            .env("CGO_ENABLED", "0")
-            .output()
-            .map_err(|e| io::Error::other(format!("cannot run go, which builds {PROGRAM} for the tests: {e}")))?;
+        let install = || {
+            Command::new("go")
+                .args(["install", "-ldflags=-s -w", &format!("{PACKAGE}@{VERSION}")])
+                .env("GOBIN", &building)
+                .env("CGO_ENABLED", "0")
+                .output()
+                .map_err(|e| io::Error::other(format!("cannot run go, which builds {PROGRAM} for the tests: {e}")))
+        };
+        let mut installed = install()?;
+        for _ in 1..DOWNLOAD_ATTEMPTS {
+            if installed.status.success() {
+                break;
+            }
+            installed = install()?;
+        }
         if !installed.status.success() {
             let text = String::from_utf8_lossy(&installed.stderr);
             return Err(io::Error::other(format!("cannot install {PACKAGE}@{VERSION}: {text}")));
