@@ -1,8 +1,9 @@
 //! Watches the other gateways' sessions, and proposes to expire those that went silent.
 //!
 //! A session is heard of by its entries in the journal, and silence is counted by this process's own clock, only while it
-//! sees the journal itself: after a pause of its own, or a time without the journal, counting starts anew. No two clocks are
-//! compared. Apply has the last word: it refuses if the session has spoken meanwhile.
+//! sees the journal itself: after a time without the journal counting starts anew, and of a pause of its own, in which the
+//! others may have stood still too, little counts. No two clocks are compared. Apply has the last word: it refuses if the
+//! session has spoken meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use crate::replica::Replica;
 
 /// Looks in one session timeout.
 const LOOKS_PER_TIMEOUT: u32 = 10;
-/// A look that comes later than so many intervals after the one before tells nothing about the time between.
-const LATE_LOOK: u32 = 3;
+/// Of the time between two looks no more than so many intervals count, so that one pause of this process expires nobody. They
+/// do count: on a machine that is always late a dead gateway must be found too.
+const INTERVALS_COUNTED_MAX: u32 = 3;
 
 /// For how long which session was not heard of.
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ struct Silences {
 
 impl Silences {
     /// Notes what was seen at a look: each session with the position of its last entry. `passed` since the look before;
-    /// `None` if nothing was seen for part of that time.
+    /// `None` if the journal was away for part of that time.
     fn note(&mut self, seen: &[(SessionId, Lsn)], passed: Option<Duration>) {
         let before = std::mem::take(&mut self.since);
         self.since = seen
@@ -61,12 +63,13 @@ impl Silences {
 pub(crate) async fn watch(replica: Arc<Replica>, door: Door, timeout: Duration) {
     let interval = timeout / LOOKS_PER_TIMEOUT;
     let mut silences = Silences::default();
-    let mut last_look = Instant::now();
+    let (mut last_look, mut was_away) = (Instant::now(), false);
     loop {
         sleep(interval).await;
         let began = Instant::now();
         let reached = async { replica.reach(replica.journal_head().await?).await };
         if reached.await.is_err() {
+            was_away = true;
             continue; // what follows the journal tells why
         }
         let own = replica.lives.session();
@@ -74,8 +77,8 @@ pub(crate) async fn watch(replica: Arc<Replica>, door: Door, timeout: Duration) 
             let others = state.sessions().live().filter(|session| session.id != own);
             others.map(|session| (session.id, session.last_lsn)).collect::<Vec<_>>()
         });
-        let passed = (last_look.elapsed() < interval * LATE_LOOK).then(|| began - last_look);
-        last_look = began;
+        let passed = (!was_away).then(|| (began - last_look).min(interval * INTERVALS_COUNTED_MAX));
+        (last_look, was_away) = (began, false);
         silences.note(&others, passed);
         let patience = timeout + interval * silences.rank(own, timeout);
         for (session, last_seen, silent) in silences.longer_than(patience) {

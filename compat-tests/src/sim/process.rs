@@ -118,7 +118,8 @@ impl Processes {
         let ended =
             ended.map_err(|_| io::Error::other(format!("seed {seed} did not end within {ENDS_WITHIN:?}")))??;
         let said = String::from_utf8_lossy(&ended.stdout);
-        let (log, last) = said.trim_end().rsplit_once('\n').unwrap_or(("", said.trim_end()));
+        let said = said.trim_end();
+        let (log, last) = said.rsplit_once('\n').unwrap_or(("", said));
         let died = |status: ExitStatus| {
             let complaint = String::from_utf8_lossy(&ended.stderr);
             io::Error::other(format!("seed {seed} ended with {status}: {}", complaint.trim()))

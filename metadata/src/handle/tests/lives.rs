@@ -162,11 +162,13 @@ async fn node_ids_are_allotted() {
     assert_eq!([&owner, &first].map(node_of), [NodeId(1), NodeId(4)]);
 }
 
-/// A way to the journal that can be cut for one gateway.
+/// A way to the journal that can be cut for one gateway, and may be slow.
 #[derive(Debug)]
 struct Wire {
     journal: Arc<MemoryJournal>,
     is_cut: AtomicBool,
+    /// How long it takes to hear where the journal ends.
+    head_takes: Duration,
 }
 
 impl Wire {
@@ -192,6 +194,7 @@ impl Journal for Wire {
 
     async fn head(&self) -> Result<Lsn, ReadError> {
         self.check()?;
+        tokio::time::sleep(self.head_takes).await;
         self.journal.head().await
     }
 
@@ -208,11 +211,32 @@ impl Journal for Wire {
     }
 }
 
+/// A gateway that is late with each of its looks finds the silent all the same, and none of those who speak.
+#[tokio::test(start_paused = true)]
+async fn who_is_always_late_finds_the_silent() {
+    let journal = Arc::new(MemoryJournal::default());
+    let head_takes = Duration::from_millis(700);
+    let wire = Arc::new(Wire { journal: Arc::clone(&journal), is_cut: AtomicBool::new(false), head_takes });
+    // Nobody but the late one looks: the other is more patient.
+    let late = sharing(1, &journal, |parts| parts.journal = Arc::clone(&wire) as _).await;
+    let living = sharing(3, &journal, |parts| parts.options.session_timeout_ms = Some(3_000)).await;
+    let silent = gateway(2, &journal).await;
+    until(async || standing(silent.session(), &late) == Standing::Live).await;
+    tokio::time::timeout(
+        Duration::from_secs(20),
+        until(async || standing(silent.session(), &late) == Standing::Expired),
+    )
+    .await
+    .expect("it is found");
+    assert_eq!(standing(living.session(), &late), Standing::Live);
+}
+
 /// Who was cut off for so long that the journal was trimmed meanwhile goes on from a snapshot, and hears no lie.
 #[tokio::test(start_paused = true)]
 async fn who_falls_behind_a_trim_goes_on_from_a_snapshot() {
     let (journal, snapshots) = (Arc::new(MemoryJournal::default()), Arc::new(MemorySnapshots::default()));
-    let wire = Arc::new(Wire { journal: Arc::clone(&journal), is_cut: AtomicBool::new(false) });
+    let wire =
+        Arc::new(Wire { journal: Arc::clone(&journal), is_cut: AtomicBool::new(false), head_takes: Duration::ZERO });
     let parts = |node, journal: Arc<dyn Journal>, timeout_ms| {
         let mut parts = MetadataParts::for_tests(node, journal, Arc::clone(&snapshots) as _);
         parts.options.session_timeout_ms = Some(timeout_ms);
