@@ -211,15 +211,14 @@ impl Journal for Wire {
     }
 }
 
-/// A gateway that is late with each of its looks finds the silent all the same, and none of those who speak.
+/// Gateways that are late with each of their looks find the silent all the same, and none of those who speak.
 #[tokio::test(start_paused = true)]
 async fn who_is_always_late_finds_the_silent() {
     let journal = Arc::new(MemoryJournal::default());
-    let head_takes = Duration::from_millis(700);
+    let head_takes = Duration::from_millis(400);
     let wire = Arc::new(Wire { journal: Arc::clone(&journal), is_cut: AtomicBool::new(false), head_takes });
-    // Nobody but the late one looks: the other is more patient.
-    let late = sharing(1, &journal, |parts| parts.journal = Arc::clone(&wire) as _).await;
-    let living = sharing(3, &journal, |parts| parts.options.session_timeout_ms = Some(3_000)).await;
+    let slow = |parts: &mut MetadataParts| parts.journal = Arc::clone(&wire) as _;
+    let (late, living) = (sharing(1, &journal, slow).await, sharing(3, &journal, slow).await);
     let silent = gateway(2, &journal).await;
     until(async || standing(silent.session(), &late) == Standing::Live).await;
     tokio::time::timeout(
