@@ -23,6 +23,7 @@ use metadata::command::Command;
 use metadata::error::SubmitError;
 use metadata::handle::Metadata;
 use metadata::model::extent::ObjectId;
+use metadata::model::ids::Lsn;
 use metadata::model::topic_config::TopicConfig;
 use metadata::shares::Share;
 use metadata::state::topics::Topic;
@@ -142,6 +143,8 @@ struct Keeper {
     rewriting: tokio::sync::Mutex<()>,
     /// The same for the journal's objects, where they lie in the bucket.
     journal_listed_until: tokio::sync::Mutex<Option<String>>,
+    /// Up to where the objects of entries that the journal let go of are deleted; unknown at first.
+    entries_swept: tokio::sync::Mutex<Option<Lsn>>,
 }
 
 impl Upkeep {
@@ -152,6 +155,7 @@ impl Upkeep {
             dead_since: Mutex::default(),
             listed_until: tokio::sync::Mutex::default(),
             journal_listed_until: tokio::sync::Mutex::default(),
+            entries_swept: tokio::sync::Mutex::default(),
             folds: Folds::new(Arc::clone(&parts.blobs), RUN_DEADLINE, metrics.runs.clone()),
             sources: Sources::new(tail, metrics, parts.options.merge.bytes_per_second),
             set_aside: Mutex::default(),
@@ -163,7 +167,11 @@ impl Upkeep {
         let upkeep = Self { keeper, stop, tasks };
         let options = upkeep.keeper.parts.options.clone();
         upkeep.share(options.retain_every, options.retain_every, RETAIN, async |keeper| keeper.retain().await);
-        upkeep.share(options.sweep_every, options.sweep_every, SWEEP, async |keeper| keeper.sweep_dead().await);
+        upkeep.share(options.sweep_every, options.sweep_every, SWEEP, async |keeper| {
+            let entries = keeper.sweep_entries().await;
+            keeper.sweep_dead().await?;
+            entries
+        });
         // What this gateway's own failed uploads left is known to nobody else.
         upkeep.every(options.sweep_every, options.sweep_every, "leftovers", async |keeper| {
             keeper.sweep_leftovers().await

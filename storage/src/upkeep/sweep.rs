@@ -31,10 +31,13 @@ const DELETES_PER_REQUEST: usize = 1_000;
 const LIST_PAGE: usize = 1_000;
 
 impl Keeper {
-    /// Deletes what the ledger knows as dead and what this gateway's failed uploads left behind.
+    /// Deletes what the journal has let go of, what the ledger knows as dead, and what this gateway's failed uploads left behind.
     pub(super) async fn sweep(&self) -> Result<(), UpkeepError> {
+        // In this order: what the ledger deletes next is not deleted twice.
+        let entries = self.sweep_entries().await;
         self.sweep_dead().await?;
-        self.sweep_leftovers().await
+        self.sweep_leftovers().await?;
+        entries
     }
 
     /// Deletes what the ledger knows as dead.
@@ -149,8 +152,31 @@ impl Keeper {
         old.filter_map(|meta| ObjectId::from_key(&meta.key)).collect()
     }
 
-    /// Deletes the objects of entries that the journal no longer keeps, but for those with a committed segment: the ledger has
-    /// those. What is of an entry was applied long ago, so nothing can come to refer to it.
+    /// Deletes the objects of entries that the journal has let go of since the last pass, but for those with a committed segment:
+    /// the ledger has those. There may be as many as there are offset commits, so nothing is listed for them: their keys are
+    /// their positions. What an earlier life let go of, or could not be deleted, is found by [`Keeper::sweep_journal`].
+    pub(super) async fn sweep_entries(&self) -> Result<(), UpkeepError> {
+        if !self.parts.metadata.carries() {
+            return Ok(());
+        }
+        let first = self.parts.metadata.journal_first().await?;
+        let mut swept = self.entries_swept.lock().await;
+        let next = *swept.get_or_insert(first);
+        let most = u64::try_from(self.parts.options.deletes_per_pass).unwrap_or(u64::MAX);
+        let (past, until) = self.parts.metadata.read(|state| {
+            let until = first.0.min(state.applied().0 + 1).min(next.0.saturating_add(most));
+            let objects = (next.0..until).map(|position| ObjectId::at(Lsn(position)));
+            (objects.filter(|id| state.objects().get(*id).is_none()).collect::<Vec<_>>(), until)
+        });
+        for chunk in past.chunks(DELETES_PER_REQUEST) {
+            self.delete(chunk).await?;
+        }
+        *swept = Some(next.max(Lsn(until)));
+        Ok(())
+    }
+
+    /// Looks through a part of the journal's objects for entries that it no longer keeps, and deletes them as
+    /// [`Keeper::sweep_entries`] does. What is of an entry was applied long ago, so nothing can come to refer to it.
     async fn sweep_journal(&self) -> Result<(), UpkeepError> {
         if !self.parts.metadata.carries() {
             return Ok(());
