@@ -146,7 +146,9 @@ async fn at_an_earlier_time() {
         let folder = TempDir::new().unwrap();
         let data = folder.path().join("data");
         let setup = on(&s3).args(["--journal", journal]).data(&data).set("metadata.restore-window-ms", "3600000");
-        let mut gateway = setup.set("metadata.snapshot-entries", "10").start().await.unwrap();
+        // Several snapshots between two copies of the journal: it must not be trimmed past the copies.
+        let setup = setup.set("metadata.snapshot-entries", "10").set("metadata.archive-interval-ms", "2000");
+        let mut gateway = setup.start().await.unwrap();
         let before = SystemClock.now_ms() - 60_000;
         let mut client = gateway.client().await.unwrap();
         assert_eq!(create_topic(&mut client, "t", 1, &[]).await.unwrap(), 0);

@@ -219,12 +219,11 @@ async fn start_metadata(
         // last to open a session in it goes on.
         fence_others: place != JournalPlace::Postgres,
     };
+    let snapshots = BucketSnapshots::new(stores.for_purpose(Purpose::Snapshot), options.metadata.restore_window());
+    let is_copied = journal::copied_every(options, place).is_some();
     let metadata = Metadata::start(MetadataParts {
         journal: Arc::clone(&journal),
-        snapshots: Arc::new(BucketSnapshots::new(
-            stores.for_purpose(Purpose::Snapshot),
-            options.metadata.restore_window(),
-        )),
+        snapshots: Arc::new(if is_copied { snapshots.with_copies() } else { snapshots }),
         clock: Arc::new(SystemClock),
         session,
         allot_node: options.node_id.is_none() && place == JournalPlace::Postgres,

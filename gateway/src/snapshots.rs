@@ -9,7 +9,7 @@ use metadata::class::Classify;
 use metadata::clock::{Clock, SystemClock};
 use metadata::error::SnapshotStoreError;
 use metadata::model::ids::Lsn;
-use metadata::snapshot::SnapshotStore;
+use metadata::snapshot::{Kept, SnapshotStore};
 use storage::blob::{BlobError, BlobStore, Payload};
 use storage::entries::BlobEntries;
 
@@ -27,21 +27,29 @@ pub struct BucketSnapshots {
     clock: Arc<dyn Clock>,
     /// Copies of entries that only forgotten snapshots could use go with them.
     archive: Archive,
+    /// Whether the journal is to stay until it is copied.
+    waits_for_copies: bool,
 }
 
 impl BucketSnapshots {
     /// Keeps snapshots in this store; older ones for `window`.
     pub fn new(blobs: Arc<dyn BlobStore>, window: Duration) -> Self {
         let archive = Archive::new(Arc::new(BlobEntries::new(Arc::clone(&blobs))));
-        Self { blobs, window, clock: Arc::new(SystemClock), archive }
+        Self { blobs, window, clock: Arc::new(SystemClock), archive, waits_for_copies: false }
     }
 
-    async fn all(&self) -> Result<Vec<Kept>, BlobError> {
+    /// The journal is copied by someone, and with a window each of its entries is to be among the copies.
+    #[must_use]
+    pub fn with_copies(self) -> Self {
+        Self { waits_for_copies: !self.window.is_zero(), ..self }
+    }
+
+    async fn all(&self) -> Result<Vec<Object>, BlobError> {
         let (mut found, mut after) = (Vec::new(), None::<String>);
         loop {
             let page = self.blobs.list(PREFIX, after.as_deref(), PAGE).await?;
             found.extend(page.iter().filter_map(|meta| {
-                Some(Kept { lsn: lsn_of(&meta.key)?, key: meta.key.clone(), modified_ms: meta.modified_ms })
+                Some(Object { lsn: lsn_of(&meta.key)?, key: meta.key.clone(), modified_ms: meta.modified_ms })
             }));
             if page.len() < PAGE {
                 return Ok(found);
@@ -53,7 +61,7 @@ impl BucketSnapshots {
 
 /// A snapshot that is there.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kept {
+struct Object {
     lsn: Lsn,
     key: String,
     modified_ms: i64,
@@ -76,12 +84,12 @@ impl SnapshotStore for BucketSnapshots {
     async fn newest(&self, below: Option<Lsn>) -> Result<Option<(Lsn, Vec<u8>)>, SnapshotStoreError> {
         let all = self.all().await.map_err(failed)?;
         let newest = all.into_iter().filter(|kept| below.is_none_or(|below| kept.lsn < below)).max();
-        let Some(Kept { lsn, key, .. }) = newest else { return Ok(None) };
+        let Some(Object { lsn, key, .. }) = newest else { return Ok(None) };
         let bytes = self.blobs.get(&key).await.map_err(failed)?;
         Ok(Some((lsn, bytes.into())))
     }
 
-    async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError> {
+    async fn delete_before(&self, lsn: Lsn) -> Result<Kept, SnapshotStoreError> {
         let all = self.all().await.map_err(failed)?;
         let window_ms = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
         let since_ms = self.clock.now_ms().saturating_sub(window_ms);
@@ -99,11 +107,12 @@ impl SnapshotStore for BucketSnapshots {
         } {
             return Err(failed(error));
         }
-        self.archive
+        let copied = self
+            .archive
             .delete_before(oldest)
             .await
             .map_err(|error| SnapshotStoreError { class: error.class(), reason: error.to_string().into() })?;
-        Ok(oldest)
+        Ok(Kept { oldest, copied: self.waits_for_copies.then(|| copied.unwrap_or_default()) })
     }
 }
 

@@ -120,14 +120,15 @@ impl Archive {
         Ok(())
     }
 
-    /// Forgets the copies that end before `lsn`.
-    pub async fn delete_before(&self, lsn: Lsn) -> Result<(), ArchiveError> {
-        let old: Vec<String> =
-            self.list().await?.into_iter().filter(|copy| copy.last < lsn).map(|copy| copy.key).collect();
+    /// Forgets the copies that end before `lsn`. Tells the last entry that was copied, if any is.
+    pub async fn delete_before(&self, lsn: Lsn) -> Result<Option<Lsn>, ArchiveError> {
+        let all = self.list().await?;
+        let last = all.iter().map(|copy| copy.last).max();
+        let old: Vec<String> = all.into_iter().filter(|copy| copy.last < lsn).map(|copy| copy.key).collect();
         for keys in old.chunks(PAGE) {
             self.store.delete(keys).await?;
         }
-        Ok(())
+        Ok(last)
     }
 }
 

@@ -47,9 +47,18 @@ pub trait SnapshotStore: Debug + Send + Sync {
     async fn newest(&self, below: Option<Lsn>) -> Result<Option<(Lsn, Vec<u8>)>, SnapshotStoreError>;
 
     /// Forgets the snapshots of an LSN below `lsn`, but for those that are kept for longer (see
-    /// [`MetadataOptions::restore_window_ms`]). Tells the oldest that is kept, at most `lsn`: from there on entries of the
-    /// journal may be of use.
-    async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError>;
+    /// [`MetadataOptions::restore_window_ms`]), and tells what is kept.
+    async fn delete_before(&self, lsn: Lsn) -> Result<Kept, SnapshotStoreError>;
+}
+
+/// What a store of snapshots keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The oldest snapshot, at most the one that was asked about: from there on entries of the journal may be of use.
+    pub oldest: Lsn,
+    /// The last entry there is a copy of, where the state of any time is to be told from copies: what is behind it must stay in
+    /// the journal until it is copied.
+    pub copied: Option<Lsn>,
 }
 
 /// The newest snapshot, for those who fell behind a trim.
@@ -214,9 +223,12 @@ impl Snapshotter {
         tracing::info!(%lsn, bytes = size, "snapshot written");
         let previous = std::mem::replace(&mut *last, lsn);
         if previous.0 > 0 {
-            let oldest = self.snapshots.delete_before(previous).await?;
-            // A journal in the bucket is its own archive; of any other there is a copy.
-            let kept = if self.journal.carrier().is_some() { oldest } else { previous };
+            let Kept { oldest, copied } = self.snapshots.delete_before(previous).await?;
+            // A journal in the bucket is its own archive; of any other there are copies, which take their time.
+            let kept = match self.journal.carrier() {
+                Some(_) => oldest,
+                None => previous.min(copied.unwrap_or(previous)),
+            };
             self.journal.trim(Lsn(kept.0 + 1)).await?;
         }
         Ok(())
@@ -273,9 +285,9 @@ impl SnapshotStore for MemorySnapshots {
         Ok(self.kept().range(..below).next_back().map(|(lsn, bytes)| (*lsn, bytes.clone())))
     }
 
-    async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError> {
+    async fn delete_before(&self, lsn: Lsn) -> Result<Kept, SnapshotStoreError> {
         self.kept().retain(|kept, _| *kept >= lsn);
-        Ok(lsn)
+        Ok(Kept { oldest: lsn, copied: None })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The place of the journal: a file in the data folder, the bucket itself, or a PostgreSQL server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::archive::{Archive, Archiver, JOB};
 use metadata::handle::Metadata;
@@ -48,8 +49,13 @@ pub async fn open(options: &Options, place: JournalPlace, stores: &Stores) -> Re
     }
 }
 
-/// Copies a journal that is not in the bucket into it, if there is a bucket; a folder would be lost with its journal. One of the
-/// gateways does.
+/// How often a journal that is not in the bucket is copied into it, if there is a bucket; a folder would be lost with its journal.
+pub fn copied_every(options: &Options, place: JournalPlace) -> Option<Duration> {
+    let interval = options.metadata.archive_interval()?;
+    (place != JournalPlace::Object && options.bucket.is_some()).then_some(interval)
+}
+
+/// Copies the journal, see [`copied_every`]. One of the gateways does.
 pub fn archiver(
     options: &Options,
     place: JournalPlace,
@@ -57,10 +63,7 @@ pub fn archiver(
     journal: &Arc<dyn Journal>,
     metadata: &Metadata,
 ) -> Option<Archiver> {
-    let interval = options.metadata.archive_interval()?;
-    if place == JournalPlace::Object || options.bucket.is_none() {
-        return None;
-    }
+    let interval = copied_every(options, place)?;
     let archive = Archive::new(Arc::new(BlobEntries::by_purpose(stores)));
     Some(Archiver::start(Arc::clone(journal), Share::of(metadata, JOB), archive, interval))
 }

@@ -6,7 +6,7 @@ use crate::error::SnapshotStoreError;
 use crate::handle::{Metadata, MetadataParts};
 use crate::journal::contract;
 use crate::journal::contract::entry;
-use crate::snapshot::{MemorySnapshots, SnapshotStore};
+use crate::snapshot::{Kept, MemorySnapshots, SnapshotStore};
 
 /// A bucket in memory. What a call does and tells may differ.
 #[derive(Debug, Default)]
@@ -267,8 +267,9 @@ impl SnapshotStore for AllKept {
         self.0.newest(below).await
     }
 
-    async fn delete_before(&self, lsn: Lsn) -> Result<Lsn, SnapshotStoreError> {
-        Ok(self.0.lsns().first().map_or(lsn, |first| lsn.min(*first)))
+    async fn delete_before(&self, lsn: Lsn) -> Result<Kept, SnapshotStoreError> {
+        let oldest = self.0.lsns().first().map_or(lsn, |first| lsn.min(*first));
+        Ok(Kept { oldest, copied: None })
     }
 }
 
