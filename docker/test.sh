@@ -139,9 +139,9 @@ says 'with 2 partitions' kcat -b localhost:19092 -L -t by-init || fail "the topi
 step "what compose files run in the images of Kafka, without an entrypoint of their own"
 # runs <words...>: a container that is given these words as its `command:`.
 runs() { pod run --rm "${limits[@]}" --network "$network" --add-host "kafka:$address" $image "$@"; }
-[ "$(runs /__cacert_entrypoint.sh kafka-topics --bootstrap-server kafka:29092 --list | head -1)" = by-init ] || fail "command: kafka-topics"
+says '^by-init$' runs /__cacert_entrypoint.sh kafka-topics --bootstrap-server kafka:29092 --list || fail "command: kafka-topics"
 [ "$(runs bash -c '/opt/bitnami/scripts/kafka/entrypoint.sh kafka-topics.sh --version')" = 4.2.1 ] || fail "command: bash -c"
-runs help | grep -q '^Usage: streamhouse' || fail "words of the gateway"
+says '^Usage: streamhouse' runs help || fail "words of the gateway"
 starts=(/etc/kafka/docker/run /etc/confluent/docker/run /opt/bitnami/scripts/kafka/run.sh {/opt/kafka/bin,/opt/bitnami/kafka/bin,/usr/bin}/kafka-server-start.sh)
 [ "$(pod exec "$name" sh -c 'for start; do readlink "$start"; done' sh "${starts[@]}" | sort | uniq -c | xargs)" = "${#starts[@]} /entrypoint.sh" ] || fail "not all of these start the gateway: ${starts[*]}"
 # serves <words...>: so started, it is well, and ends with 0 at SIGTERM.
@@ -151,8 +151,8 @@ serves() {
     ! pod healthcheck run "$name-2" >/dev/null 2>&1 || break
     sleep 0.1
   done
-  pod exec "$name-2" kafka-topics.sh --bootstrap-server localhost:19092 --create --topic made | grep -q made || { pod logs "$name-2"; fail "it does not serve: $*"; }
-  pod exec "$name-2" kafka-topics.sh --bootstrap-server localhost:19092 --describe --topic made | grep -q 'PartitionCount: 2' || fail "not as said: $*"
+  says made pod exec "$name-2" kafka-topics.sh --bootstrap-server localhost:19092 --create --topic made || { pod logs "$name-2"; fail "it does not serve: $*"; }
+  says 'PartitionCount: 2' pod exec "$name-2" kafka-topics.sh --bootstrap-server localhost:19092 --describe --topic made || fail "not as said: $*"
   pod stop -t 20 "$name-2" >/dev/null
   [ "$(pod inspect --format '{{.State.ExitCode}}' "$name-2")" = 0 ] || fail "ended otherwise: $*"
   pod rm -v "$name-2" >/dev/null

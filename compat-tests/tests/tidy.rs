@@ -150,3 +150,18 @@ fn no_pair_of_files_imports_each_other() {
     let offences: Vec<_> = both.map(|(from, to)| format!("{from} <-> {to}")).collect();
     report("files that import each other", &offences);
 }
+
+/// With `pipefail` a pipe to a reader that ends at its first match fails whenever its writer was not done yet.
+#[test]
+fn no_script_pipes_to_a_reader_that_ends_early() {
+    let readers = ["| grep -q", "| grep -m", "| head"];
+    let mut offences = Vec::new();
+    for (name, text) in tracked(".sh").into_iter().filter(|(_, text)| text.contains("pipefail")) {
+        for (at, line) in
+            text.lines().enumerate().filter(|(_, line)| readers.iter().any(|reader| line.contains(reader)))
+        {
+            offences.push(format!("{name}:{}: {}", at + 1, line.trim()));
+        }
+    }
+    report("pipes that fail by chance", &offences);
+}
