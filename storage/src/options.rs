@@ -254,7 +254,7 @@ pub struct MergeOptions {
     /// So many fresh objects are merged even if they are smaller than the target all together (`merge.objects.min`).
     pub objects_min: usize,
     /// An object stays as it is for so long, in which those who read at the end of the log have it from the tail cache
-    /// (`merge.age.min`).
+    /// (`merge.age.min`), or until it is in the older half of that cache.
     pub age_min: Duration,
     /// Bytes read by merges and compactions per second (`upkeep.bytes.per.second`).
     pub bytes_per_second: u64,

@@ -232,6 +232,8 @@ pub struct World {
     pub upload_hedges: Option<Arc<PaidHedges>>,
     /// After so many entries a snapshot is due, if not as many as usual.
     pub snapshot_entries: Option<u64>,
+    /// Size of its gateways' tail caches, bytes, if not as usual.
+    pub tail_bytes: Option<usize>,
     /// What its gateways know, if more than the first commands.
     pub feature_level: u32,
 }
@@ -382,7 +384,8 @@ impl World {
     pub async fn gateway(&self, node: i32, options: WriterOptions) -> Bed {
         let metadata = Metadata::start(self.metadata_parts(node).await).await.unwrap();
         let metrics = StorageMetrics::unregistered();
-        let tail = Arc::new(TailCache::new(ReaderOptions::default().tail_bytes, metrics.tail.clone()));
+        let tail_bytes = self.tail_bytes.unwrap_or(ReaderOptions::default().tail_bytes);
+        let tail = Arc::new(TailCache::new(tail_bytes, metrics.tail.clone()));
         let clock = Arc::new(ManualClock::at(NOW_MS));
         let writer = Writer::start(WriterParts {
             blobs: Arc::clone(&self.stage) as _,

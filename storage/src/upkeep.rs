@@ -179,9 +179,10 @@ impl Upkeep {
         upkeep.share(options.sweep_every, options.list_every, LIST, async |keeper| keeper.sweep_listed().await);
         let compact = options.compact.every;
         upkeep.share(compact, compact, REWRITE, async |keeper| keeper.compact().await);
-        upkeep.share(options.merge.every, options.merge.every, REWRITE, async |keeper| keeper.merge().await);
-        upkeep.share(options.merge.every, options.merge.every, REWRITE, async |keeper| keeper.fold().await);
         let merge = options.merge.every;
+        let leaving = |keeper: Arc<Keeper>| async move { keeper.parts.tail.woken().await };
+        upkeep.share_woken(merge, merge, REWRITE, leaving, async |keeper| keeper.merge().await);
+        upkeep.share(options.merge.every, options.merge.every, REWRITE, async |keeper| keeper.fold().await);
         upkeep.every(merge, merge, "index", async |keeper| {
             keeper.measure_index();
             Ok(())
@@ -252,6 +253,17 @@ impl Upkeep {
         P: Fn(Arc<Keeper>) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), UpkeepError>> + Send,
     {
+        self.share_woken(first, then, job, |_| std::future::pending(), pass);
+    }
+
+    /// The same, and each time that `wake` ends.
+    fn share_woken<W, V, P, F>(&self, first: Duration, then: Duration, job: &'static str, wake: W, pass: P)
+    where
+        W: Fn(Arc<Keeper>) -> V + Send + Sync + 'static,
+        V: Future<Output = ()> + Send,
+        P: Fn(Arc<Keeper>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), UpkeepError>> + Send,
+    {
         let (keeper, stop) = (Arc::clone(&self.keeper), self.stop.clone());
         self.tasks.spawn(async move {
             let mut ticks = ticks(first, then);
@@ -260,6 +272,7 @@ impl Upkeep {
                 loop {
                     let is_due = tokio::select! {
                         _ = ticks.tick() => share.is_held(),
+                        () = wake(Arc::clone(&keeper)) => share.is_held(),
                         () = share.gained() => true,
                     };
                     if !is_due {

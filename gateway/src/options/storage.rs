@@ -64,7 +64,8 @@ pub struct StorageSection {
     pub merge_long_extent_bytes: Option<u64>,
     /// So many fresh objects are merged even if they do not fill the target together.
     pub merge_objects_min: u32,
-    /// An object is not merged before it is so old, ms: those who read at the end of a log have it from the tail cache.
+    /// An object is not merged before it is so old, ms, or in the older half of the tail cache: those who read at the end of a log have
+    /// it from there.
     pub merge_age_min_ms: u64,
     /// Bytes that the index of all logs may take in memory (`index.bytes.max`), about 32 for each extent; past it the oldest
     /// extents of the longest logs move into objects of their own, which are read before a read of those.

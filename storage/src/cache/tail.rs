@@ -6,21 +6,28 @@
 //!
 //! The batches are copied once, while their segment is on its way to the bucket, so that the frames they came in are free.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 use metadata::command::CommitSegment;
 use metadata::model::extent::{Extent, ObjectId};
+use tokio::sync::Notify;
 
 use super::block::{Block, Trust};
 use crate::metrics::CacheMetrics;
+
+/// Segments with so much behind them, of the capacity, leave soon: who reads at the end of a log is seldom so far behind.
+const LEAVING: f64 = 0.5;
+/// Who merges what leaves is woken whenever so much more, of the capacity, was taken in: an eighth is left for the time it takes.
+const WAKES: f64 = 0.375;
 
 /// The newest segments, bounded by bytes; the oldest goes first.
 #[derive(Debug)]
 pub struct TailCache {
     capacity: usize,
     kept: Mutex<Kept>,
+    wakes: Notify,
     metrics: CacheMetrics,
 }
 
@@ -29,6 +36,8 @@ struct Kept {
     segments: HashMap<ObjectId, Arc<StagedSegment>>,
     order: VecDeque<ObjectId>,
     bytes: usize,
+    /// Bytes taken in since the last wake.
+    fresh: usize,
 }
 
 /// The batches of one segment.
@@ -105,7 +114,7 @@ impl StagedSegment {
 impl TailCache {
     /// An empty cache of `capacity` bytes.
     pub fn new(capacity: usize, metrics: CacheMetrics) -> Self {
-        Self { capacity, kept: Mutex::default(), metrics }
+        Self { capacity, kept: Mutex::default(), wakes: Notify::new(), metrics }
     }
 
     /// Takes a segment in, before its commit is journalled. One larger than the cache is not kept.
@@ -115,6 +124,11 @@ impl TailCache {
         }
         let mut kept = self.kept();
         kept.bytes += segment.bytes;
+        kept.fresh += segment.bytes;
+        if kept.fresh as f64 >= self.capacity as f64 * WAKES {
+            kept.fresh = 0;
+            self.wakes.notify_one();
+        }
         kept.order.push_back(segment.object);
         kept.segments.insert(segment.object, Arc::new(segment));
         while kept.bytes > self.capacity {
@@ -146,6 +160,24 @@ impl TailCache {
         let found = self.segment(extent.object).and_then(|segment| segment.block(extent, leader_epoch));
         self.metrics.count(found.is_some());
         found
+    }
+
+    /// Waits until three eighths of the capacity were taken in again; one waits at a time. Cancel safe.
+    pub async fn woken(&self) {
+        self.wakes.notified().await;
+    }
+
+    /// The segments that leave soon.
+    pub fn leaving(&self) -> HashSet<ObjectId> {
+        let kept = self.kept();
+        let mut rest = kept.bytes.saturating_sub((self.capacity as f64 * LEAVING) as usize);
+        let oldest = kept.order.iter().filter_map(|object| kept.segments.get(object));
+        let leave = oldest.take_while(|segment| {
+            let leaves = segment.bytes <= rest;
+            rest = rest.saturating_sub(segment.bytes);
+            leaves
+        });
+        leave.map(|segment| segment.object).collect()
     }
 
     /// Whether the segment is here.
@@ -211,6 +243,24 @@ mod tests {
         assert_eq!(BatchView::first(&tail.get(&first, 0).unwrap().batch(0)).unwrap().base_offset(), 50);
         let refused = extent(1, a.len(), std::slice::from_ref(&b), 52);
         assert!(tail.get(&refused, 0).is_none(), "what is in no log is let go");
+    }
+
+    #[tokio::test]
+    async fn what_leaves_soon_is_told_and_who_merges_it_is_woken() {
+        let batch = batch_of(1, 1);
+        let tail = TailCache::new(batch.len() * 8, CacheMetrics::unregistered());
+        let stage = |counter| {
+            let (commit, runs) = segment(counter, std::slice::from_ref(&batch));
+            tail.stage(StagedSegment::copy(&commit, &runs));
+        };
+        (0..2).for_each(stage);
+        let mut woken = std::pin::pin!(tail.woken());
+        assert!(futures_util::poll!(&mut woken).is_pending());
+        (2..4).for_each(stage);
+        assert!(futures_util::poll!(&mut woken).is_ready() && tail.leaving().is_empty());
+        (4..20).for_each(stage);
+        assert_eq!(tail.leaving(), (12..16).map(object).collect(), "the older half of what is here");
+        tail.woken().await;
     }
 
     #[test]

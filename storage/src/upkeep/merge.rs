@@ -78,14 +78,28 @@ impl Keeper {
             }
             set_aside.0.keys().copied().collect::<HashSet<ObjectId>>()
         };
+        let leaving = self.leaving();
         let candidates = self.parts.metadata.read(|state| {
             let live = state.objects().iter().filter(|object| object.dead_since_ms.is_none());
             // Extents that are folded cannot be moved.
             let free = live.filter(|object| object.folded == 0);
-            let old = free.filter(|object| object.committed_ms <= before_ms && !set_aside.contains(&object.id));
-            old.map(Candidate::of).collect::<Vec<_>>()
+            let free = free.filter(|object| !set_aside.contains(&object.id));
+            let chosen = free.filter(|object| object.committed_ms <= before_ms || leaving.contains(&object.id));
+            chosen.map(Candidate::of).collect::<Vec<_>>()
         });
-        plan(candidates, self.merge_sizes(), options.objects_min)
+        let (old, mut young): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|object| object.committed_ms <= before_ms);
+        // What would be merged again would have to be read for that.
+        if !self.merge_sizes().is_large(young.iter().map(|object| object.referenced).sum()) {
+            young.clear();
+        }
+        plan([old, young].concat(), self.merge_sizes(), options.objects_min)
+    }
+
+    /// Objects that are merged though they are young: the tail cache lets go of them soon, and all of their bytes would have to be
+    /// read from the bucket. Only as fast as upkeep may go.
+    fn leaving(&self) -> HashSet<ObjectId> {
+        if self.sources.is_paid() { self.parts.tail.leaving() } else { HashSet::new() }
     }
 
     /// What merges are to reach now.

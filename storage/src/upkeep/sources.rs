@@ -1,7 +1,7 @@
 //! Where merge and compact have their bytes from: the tail cache where it has them, else few and long ranges of the bucket,
 //! every batch checked (L7), at a pace of their own.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -54,6 +54,18 @@ pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
     done.map_err(|ended| BlobError::Unknown(format!("a piece of upkeep ended: {ended}")))
 }
 
+impl Pace {
+    /// Pays for so many bytes; tells when they may pass.
+    fn pay(&mut self, bytes: u64) -> Instant {
+        let now = Instant::now();
+        let turn = self.paid_at.max(now);
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        self.paid_at = self.paid_at.max(earliest) + cost;
+        turn
+    }
+}
+
 impl Sources {
     pub(super) fn new(tail: Arc<TailCache>, metrics: UpkeepMetrics, bytes_per_second: u64) -> Self {
         let pace = Pace { bytes_per_second: bytes_per_second.max(1), paid_at: Instant::now() };
@@ -69,16 +81,19 @@ impl Sources {
         leader_epoch: i32,
     ) -> Result<Vec<Arc<Block>>, Unreadable> {
         let mut blocks: Vec<Option<Arc<Block>>> = Vec::with_capacity(extents.len());
-        let mut missing = Vec::new();
+        let (mut missing, mut here_bytes) = (Vec::new(), 0);
         for (number, extent) in extents.iter().enumerate() {
             let here = self.tail.holds(extent.object).then(|| self.tail.get(extent, leader_epoch)).flatten();
             if here.is_some() {
-                self.metrics.source_tail_bytes.inc_by(u64::from(extent.length));
+                here_bytes += u64::from(extent.length);
             } else {
                 missing.push(number);
             }
             blocks.push(here);
         }
+        self.metrics.source_tail_bytes.inc_by(here_bytes);
+        // What is here is held already: it waits for nothing, but what is read later waits for it.
+        self.pace().pay(here_bytes);
         let cold: Vec<Extent> = missing.iter().map(|&number| extents[number]).collect();
         let loads = plan(&cold, JOINED_MAX_BYTES).into_iter().map(|range| self.load(blobs, range, &cold, leader_epoch));
         let mut loaded = stream::iter(loads).buffered(GETS_AT_ONCE);
@@ -142,17 +157,18 @@ impl Sources {
         Ok(blocks)
     }
 
+    /// Whether as much may be moved as has been.
+    pub(super) fn is_paid(&self) -> bool {
+        self.pace().paid_at <= Instant::now()
+    }
+
     /// Waits until so many more bytes may be read.
     async fn wait_turn(&self, bytes: u64) {
-        let turn = {
-            let mut pace = self.pace.lock().expect("nothing panics while it holds the pace");
-            let now = Instant::now();
-            let turn = pace.paid_at.max(now);
-            let earliest = now.checked_sub(BURST).unwrap_or(now);
-            let cost = Duration::from_secs_f64(bytes as f64 / pace.bytes_per_second as f64);
-            pace.paid_at = pace.paid_at.max(earliest) + cost;
-            turn
-        };
+        let turn = self.pace().pay(bytes);
         sleep_until(turn).await;
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().expect("nothing panics while it holds the pace")
     }
 }

@@ -50,6 +50,13 @@ pub(in crate::upkeep) struct Sizes {
     pub(super) long_extent_bytes: u64,
 }
 
+impl Sizes {
+    /// Whether an object with so many bytes referred to is large enough to be left alone.
+    pub(super) fn is_large(self, bytes: u64) -> bool {
+        bytes >= self.target_bytes / SMALL_PART
+    }
+}
+
 impl Candidate {
     pub(super) fn of(object: &ObjectRecord) -> Self {
         Self {
@@ -111,7 +118,7 @@ fn settle_level(candidate: &mut Candidate, sizes: Sizes) -> bool {
         candidate.level = candidate.level.min(LEVELS - 1);
     }
     let is_long = candidate.referenced / u64::from(candidate.extents.max(1)) >= sizes.long_extent_bytes;
-    let is_small = candidate.referenced < sizes.target_bytes / SMALL_PART;
+    let is_small = !sizes.is_large(candidate.referenced);
     candidate.level < LEVELS && is_small && (is_mostly_dead || !is_long)
 }
 
