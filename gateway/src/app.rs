@@ -292,9 +292,7 @@ fn assemble(
         writer: writer.clone(),
         tail,
         clock: clock.clone(),
-        configs: ConfigOf::new(move |topic| {
-            settings.topic_config(|name| topic.configs().get(name).map(String::as_str))
-        }),
+        configs: ConfigOf::new(move |topic| settings.topic_config(topic.configs())),
         metrics: storage_metrics.upkeep,
         options: {
             let upkeep = options.storage.upkeep(&kafka, options.bucket.is_some());

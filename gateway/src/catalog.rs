@@ -71,12 +71,11 @@ pub fn find(state: &State, wanted: &TopicRef, kafka: &KafkaSettings) -> Option<F
 
 /// What requests need of a topic.
 pub fn describe(topic: &Topic, kafka: &KafkaSettings) -> Found {
-    let own = |name: &str| topic.configs().get(name).map(String::as_str);
     Found {
         id: topic.id(),
         name: topic.name().clone(),
         partitions: topic.partition_count(),
-        config: kafka.topic_config(own),
+        config: kafka.topic_config(topic.configs()),
     }
 }
 

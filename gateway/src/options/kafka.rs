@@ -121,7 +121,11 @@ const COARSER: &[(&str, &str, i64)] =
 
 /// What is in force: explicit settings over defaults.
 #[derive(Debug, Clone)]
-pub struct KafkaSettings(BTreeMap<String, String>);
+pub struct KafkaSettings {
+    explicit: BTreeMap<String, String>,
+    /// What is in force for a topic without configs of its own, as most are: requests ask for it.
+    of_plain_topics: TopicConfig,
+}
 
 impl KafkaSettings {
     /// Takes validated settings; coarser retention units become `log.retention.ms` unless that is set itself.
@@ -133,12 +137,13 @@ impl KafkaSettings {
                 settings.entry((*fine).to_owned()).or_insert_with(|| ms.to_string());
             }
         }
-        Self(settings)
+        let of_plain_topics = TopicConfig::resolve(|name| topic_default(&settings, name));
+        Self { explicit: settings, of_plain_topics }
     }
 
     /// The explicit value of a setting, if it was given one.
     pub fn explicit(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.explicit.get(name).map(String::as_str)
     }
 
     /// The value in force of a setting that [`SETTINGS`] has.
@@ -159,14 +164,20 @@ impl KafkaSettings {
 
     /// The broker-wide default of a topic config, where it was set (`log.retention.ms` for `retention.ms`).
     pub fn topic_default(&self, topic_config: &str) -> Option<&str> {
-        let broker_name = topic_config::definition(topic_config)?.broker_name?;
-        self.explicit(broker_name)
+        topic_default(&self.explicit, topic_config)
     }
 
-    /// The configs in force for a topic whose own values `own` looks up.
-    pub fn topic_config<'a>(&'a self, own: impl Fn(&str) -> Option<&'a str>) -> TopicConfig {
-        TopicConfig::resolve(|name| own(name).or_else(|| self.topic_default(name)))
+    /// The configs in force for a topic with these values of its own.
+    pub fn topic_config(&self, own: &BTreeMap<String, String>) -> TopicConfig {
+        if own.is_empty() {
+            return self.of_plain_topics;
+        }
+        TopicConfig::resolve(|name| own.get(name).map(String::as_str).or_else(|| self.topic_default(name)))
     }
+}
+
+fn topic_default<'a>(explicit: &'a BTreeMap<String, String>, topic_config: &str) -> Option<&'a str> {
+    explicit.get(topic_config::definition(topic_config)?.broker_name?).map(String::as_str)
 }
 
 /// Whether [`validate`] knows the name.
@@ -213,8 +224,9 @@ mod tests {
         let explicit = BTreeMap::from([("log.retention.hours".to_owned(), "2".to_owned())]);
         validate(&explicit).unwrap();
         let settings = KafkaSettings::new(&explicit);
-        assert_eq!(settings.topic_config(|_| None).retention_ms, Some(7_200_000));
-        assert_eq!(settings.topic_config(|name| (name == "retention.ms").then_some("5")).retention_ms, Some(5));
+        assert_eq!(settings.topic_config(&BTreeMap::new()).retention_ms, Some(7_200_000));
+        let own = |name: &str| settings.topic_config(&BTreeMap::from([(name.into(), "5".into())])).retention_ms;
+        assert_eq!((own("retention.ms"), own("retention.bytes")), (Some(5), Some(7_200_000)));
         assert_eq!(settings.number("num.partitions"), 1);
     }
 

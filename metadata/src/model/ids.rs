@@ -1,5 +1,6 @@
 //! Names and numbers of things, each a type of its own so that none can stand in for another.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -112,8 +113,21 @@ impl fmt::Display for SessionId {
 }
 
 /// Identity of a topic (KIP-516): a topic deleted and created again under the same name has another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct TopicId(pub Uuid);
+
+/// The order of its bytes, compared as one number: every lookup of a partition compares a few.
+impl Ord for TopicId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_u128().cmp(&other.0.as_u128())
+    }
+}
+
+impl PartialOrd for TopicId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl TopicId {
     /// A topic id never seen before. Kafka reserves the zero id, and ids whose text form starts with a dash.
