@@ -256,7 +256,7 @@ pub struct MergeOptions {
     /// An object stays as it is for so long, in which those who read at the end of the log have it from the tail cache
     /// (`merge.age.min`), or until it is in the older half of that cache.
     pub age_min: Duration,
-    /// Bytes read by merges and compactions per second (`upkeep.bytes.per.second`).
+    /// Bytes read by merges and compactions per second (`upkeep.bytes.per.second`), from memory or not.
     pub bytes_per_second: u64,
 }
 

@@ -85,7 +85,15 @@ pub async fn open(options: &Options, registry: &mut Registry) -> Result<(Stores,
             let meter = |purpose| Meter::new(metrics.clone(), "s3", purpose);
             let opened = open_bucket(&s3, || meter(Purpose::Upkeep)).await;
             let store = opened.map_err(|source| AppError::Store { place, source })?;
-            Stores::new(&lanes, &retry, metrics.hedged_gets(), |purpose| Arc::new(store.metered(meter(purpose))))
+            let measured = |purpose| store.metered(meter(purpose));
+            Stores::new(&lanes, &retry, metrics.hedged_gets(), |purpose| match purpose {
+                Purpose::Merge | Purpose::Compact => {
+                    Arc::new(measured(purpose).unhurried(options.storage.upkeep_bytes_per_second))
+                }
+                Purpose::Produce | Purpose::Fetch | Purpose::Journal | Purpose::Snapshot | Purpose::Upkeep => {
+                    Arc::new(measured(purpose))
+                }
+            })
         }
     };
     Ok((stores, metrics))

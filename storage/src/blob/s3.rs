@@ -10,13 +10,11 @@
 //! - One timeout around each request including its body; the SDK's end with the headers.
 
 mod answer;
+mod body;
 mod multipart;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::ops::Range;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,10 +29,9 @@ use aws_sdk_s3::config::{
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
 use metadata::class::{Classify, ErrorClass};
 
 use super::measured::Meter;
@@ -43,6 +40,7 @@ use super::{
     check_size,
 };
 use answer::Place;
+use body::body;
 
 /// Most keys S3 takes in one DeleteObjects, and gives in one ListObjectsV2.
 const PAGE_MAX_KEYS: usize = 1000;
@@ -114,6 +112,8 @@ pub struct S3Store {
     prefix: String,
     request_timeout: Duration,
     part_bytes: u64,
+    /// What is sent in a second at most; unlimited if none.
+    bytes_per_second: Option<u64>,
     meter: Meter,
 }
 
@@ -156,6 +156,7 @@ impl S3Store {
             place: Place { bucket: options.bucket, endpoint },
             request_timeout: options.request_timeout,
             part_bytes: options.part_bytes.max(1),
+            bytes_per_second: None,
             meter,
         };
         match store.list("", None, 1).await {
@@ -167,6 +168,18 @@ impl S3Store {
     /// The same store and connections, counted by another meter.
     pub fn metered(&self, meter: Meter) -> Self {
         Self { meter, ..self.clone() }
+    }
+
+    /// The same store and connections for objects that nobody waits for: they are sent evenly, so many bytes a second, and parts one
+    /// after the other, so that what someone waits for is not held up by them. But no request takes more than half of its time.
+    pub fn unhurried(&self, bytes_per_second: u64) -> Self {
+        Self { bytes_per_second: Some(bytes_per_second), ..self.clone() }
+    }
+
+    /// What a request sends.
+    fn body(&self, payload: Payload) -> ByteStream {
+        let at_least = (payload.len() as f64 / (self.request_timeout / 2).as_secs_f64()) as u64;
+        body(payload, self.bytes_per_second.map(|pace| pace.max(at_least)))
     }
 
     /// Says what to look at when the very first request fails.
@@ -213,7 +226,7 @@ impl S3Store {
         let request = request
             .set_if_none_match(condition.map(str::to_owned))
             .content_length(i64::try_from(size).map_err(|e| BlobError::Invalid(e.to_string()))?)
-            .body(body(payload))
+            .body(self.body(payload))
             .customize()
             .disable_payload_signing();
         let send = Box::pin(async { request.send().await.map(|_| ()).map_err(|e| self.place.error(key, e)) });
@@ -369,39 +382,6 @@ async fn load(options: &S3Options) -> aws_config::SdkConfig {
     loader.load().await
 }
 
-/// A body that gives the payload's chunks as they are, again from the start if the SDK asks again.
-fn body(payload: Payload) -> ByteStream {
-    ByteStream::new(SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Chunks { payload: payload.clone(), next: 0, left: payload.len() })
-    }))
-}
-
-struct Chunks {
-    payload: Payload,
-    next: usize,
-    left: u64,
-}
-
-impl Body for Chunks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let chunk = self.payload.chunks().get(self.next).cloned();
-        self.next += 1;
-        self.left -= chunk.as_ref().map_or(0, |c| c.len() as u64);
-        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
 /// The body of an answer, which must have `wanted` bytes, in one buffer of just that size.
 async fn read(key: &str, position: u64, wanted: u64, mut answer: GetObjectOutput) -> Result<Bytes, BlobError> {
     let capacity = usize::try_from(wanted).map_err(|e| BlobError::Invalid(e.to_string()))?;
@@ -446,20 +426,5 @@ mod tests {
         assert_eq!(range_start("bytes 5-9/100"), Some(5));
         assert_eq!(range_start("bytes */100"), None);
         assert_eq!(range_start("items 5-9/100"), None);
-    }
-
-    #[tokio::test]
-    async fn a_body_gives_the_chunks_themselves_and_can_be_read_again() {
-        let chunk = Bytes::from(vec![1; 100]);
-        let payload = Payload::new([chunk.clone(), Bytes::from_static(b"end")]);
-        let body = body(payload).into_inner();
-        assert_eq!(body.content_length(), Some(103));
-        for attempt in [body.try_clone().unwrap(), body] {
-            let mut stream = ByteStream::new(attempt);
-            let first = stream.try_next().await.unwrap().unwrap();
-            assert_eq!(first.as_ptr(), chunk.as_ptr(), "copied");
-            assert_eq!(stream.try_next().await.unwrap().unwrap(), "end");
-            assert!(stream.try_next().await.unwrap().is_none());
-        }
     }
 }

@@ -5,7 +5,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{S3Store, body};
+use super::S3Store;
 use crate::blob::{BlobError, Operation, Payload};
 
 /// Most parts S3 takes.
@@ -33,7 +33,8 @@ impl S3Store {
             let from = number * part_bytes;
             Box::pin(upload.send(number, payload.slice(from..(from + part_bytes).min(payload.len()))))
         };
-        let parts = stream::iter(numbers).map(send).buffered(PARTS_AT_ONCE).try_collect::<Vec<_>>().await?;
+        let at_once = if self.bytes_per_second.is_some() { 1 } else { PARTS_AT_ONCE };
+        let parts = stream::iter(numbers).map(send).buffered(at_once).try_collect::<Vec<_>>().await?;
         upload.complete(parts).await
     }
 
@@ -61,7 +62,7 @@ impl Begun {
             .upload_id(&self.id)
             .part_number(number)
             .content_length(i64::try_from(size).map_err(|e| BlobError::Invalid(e.to_string()))?)
-            .body(body(part))
+            .body(self.store.body(part))
             .customize()
             .disable_payload_signing();
         let send = Box::pin(async { request.send().await.map_err(|e| self.store.place.error(&self.key, e)) });
