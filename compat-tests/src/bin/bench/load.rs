@@ -2,7 +2,7 @@
 //!
 //! A producer makes records at a fixed rate, whatever the gateway does; what could not be sent yet waits, and its wait counts
 //! (no coordinated omission). It sends what has gathered when it has lingered 5 ms and fewer than five requests are in
-//! flight, in batches of up to 16 KiB, each for the next of its partitions. Every record carries the time it was made.
+//! flight, in batches of up to 16 KiB, each for the next of its partitions. Every record carries the times it was made and sent.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -45,7 +45,7 @@ pub struct Load {
     pub groups: usize,
     pub bytes_per_second: f64,
     pub lasts: Duration,
-    /// What is done in this time at the start is not counted.
+    /// What is done in this time at the start is not timed.
     pub warmup: Duration,
 }
 
@@ -56,8 +56,13 @@ pub struct Seen {
     pub acks: Vec<Duration>,
     /// From the sending of a request to its answer: what the gateway takes.
     pub requests: Vec<Duration>,
+    /// The same, once for each of its batches: what arrivals are held against.
+    pub sends: Vec<Duration>,
+    /// From the sending of a batch to its arrival at a consumer.
+    pub arrivals: Vec<Duration>,
     /// From the making of a batch's oldest record to its arrival at a consumer.
     pub end_to_end: Vec<Duration>,
+    /// In all the time, as CPU is counted.
     pub produced_bytes: u64,
     pub consumed_bytes: u64,
 }
@@ -104,14 +109,16 @@ pub async fn run(load: Load) -> Result<Seen> {
         let of_one = done??;
         seen.acks.extend(of_one.acks);
         seen.requests.extend(of_one.requests);
+        seen.sends.extend(of_one.sends);
         seen.produced_bytes += of_one.produced_bytes;
     }
     tokio::time::sleep(Duration::from_secs(1)).await; // what was acked last is on its way
     shared.stop.store(true, Ordering::Relaxed);
     while let Some(done) = consuming.join_next().await {
-        let (latencies, bytes) = done??;
-        seen.end_to_end.extend(latencies);
-        seen.consumed_bytes += bytes;
+        let of_one = done??;
+        seen.arrivals.extend(of_one.arrivals);
+        seen.end_to_end.extend(of_one.end_to_end);
+        seen.consumed_bytes += of_one.consumed_bytes;
     }
     Ok(seen)
 }
@@ -132,7 +139,7 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
     let mut sequences = vec![0_i32; load.partitions.len()];
     let mut next_partition = number * load.partitions.len() / load.producers;
     let (mut flying, mut seen, mut made) = (VecDeque::<Flying>::new(), Seen::default(), 0_u64);
-    let value = vec![b'v'; RECORD_BYTES - 8];
+    let value = vec![b'v'; RECORD_BYTES - 16];
     let (began, began_us) = (Instant::now(), now_us());
     let made_at = |record: u64| began_us + (record as f64 / rate * 1e6) as u64;
     while shared.began.elapsed() < load.lasts || !flying.is_empty() {
@@ -140,7 +147,7 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
         let due = (began.elapsed().as_secs_f64() * rate) as u64;
         if goes_on && due > made && flying.len() < IN_FLIGHT {
             let first = made;
-            let mut batches = Vec::new();
+            let (mut batches, sent) = (Vec::new(), now_us().to_be_bytes());
             let most = due.min(made + (REQUEST_BYTES / RECORD_BYTES) as u64);
             while made < most && batches.len() < load.partitions.len() {
                 let count = (most - made).min((BATCH_BYTES / RECORD_BYTES) as u64);
@@ -149,7 +156,8 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
                 let base_sequence = sequences[place];
                 let stamp = ProducerStamp { id: ProducerId(id), epoch, base_sequence, transactional: false };
                 sequences[place] += count as i32;
-                let values = (made..made + count).map(|record| [&made_at(record).to_be_bytes()[..], &value].concat());
+                let values =
+                    (made..made + count).map(|record| [&made_at(record).to_be_bytes()[..], &sent, &value].concat());
                 let batch = RecordsBuilder::new().stamp(stamp).values(SystemClock.now_ms(), values).build();
                 batches.push((load.partitions[place], Some(batch)));
                 made += count;
@@ -174,23 +182,23 @@ async fn produce_steadily(shared: Arc<Shared>, number: usize) -> Result<Seen> {
         if let Some(failed) = produced(&answer).find(|partition| partition.error_code != 0) {
             return Err(format!("a produce failed with error {}", failed.error_code).into());
         }
+        seen.produced_bytes += oldest.bytes as u64;
         if shared.counts() {
             seen.acks.extend(std::iter::repeat_n(since_us(oldest.made), oldest.batches));
+            seen.sends.extend(std::iter::repeat_n(oldest.sent_at.elapsed(), oldest.batches));
             seen.requests.push(oldest.sent_at.elapsed());
-            seen.produced_bytes += oldest.bytes as u64;
         }
         flying.pop_front();
     }
     Ok(seen)
 }
 
-async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u64)> {
+async fn consume(shared: Arc<Shared>, number: usize) -> Result<Seen> {
     let load = &shared.load;
     let mut client = RawClient::connect(load.address).await?;
     let mine = load.partitions.iter().skip(number).step_by(load.consumers);
     let mut offsets: Vec<(i32, i64)> = mine.map(|partition| (*partition, 0)).collect();
-    let (mut latencies, mut bytes) = (Vec::new(), 0);
-    let mut first = true;
+    let (mut seen, mut first) = (Seen::default(), true);
     // As clients do: what has not changed since the last poll is not said again (KIP-227).
     let (mut session, mut epoch, mut changed) = (0, 0, offsets.clone());
     while !shared.stop.load(Ordering::Relaxed) {
@@ -208,11 +216,12 @@ async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u
             let records = found.records.clone().unwrap_or_default();
             let place = offsets.iter_mut().find(|(partition, _)| *partition == found.partition_index);
             let (_, offset) = place.ok_or("a partition nobody asked for")?;
-            bytes += if shared.counts() { records.len() as u64 } else { 0 };
+            seen.consumed_bytes += records.len() as u64;
             let before = *offset;
-            for made in oldest_of_batches(&records, offset)? {
+            for (made, sent) in times_of_batches(&records, offset)? {
                 if shared.counts() && !first {
-                    latencies.push(since_us(made));
+                    seen.end_to_end.push(since_us(made));
+                    seen.arrivals.push(since_us(sent));
                 }
             }
             if *offset != before {
@@ -221,12 +230,12 @@ async fn consume(shared: Arc<Shared>, number: usize) -> Result<(Vec<Duration>, u
         }
         first = false;
     }
-    Ok((latencies, bytes))
+    Ok(seen)
 }
 
-/// When the first record of each batch was made; moves the offset behind the last.
-pub fn oldest_of_batches(records: &Bytes, offset: &mut i64) -> Result<Vec<u64>> {
-    let mut oldest = Vec::new();
+/// When the first record of each batch was made, and sent; moves the offset behind the last.
+pub fn times_of_batches(records: &Bytes, offset: &mut i64) -> Result<Vec<(u64, u64)>> {
+    let mut times = Vec::new();
     for batch in BatchIter::new(records) {
         let batch = batch?;
         if batch.base_offset() != *offset {
@@ -234,10 +243,12 @@ pub fn oldest_of_batches(records: &Bytes, offset: &mut i64) -> Result<Vec<u64>> 
         }
         *offset = batch.base_offset() + i64::from(batch.record_count());
         let record = RecordIter::new(batch.records(), batch.record_count()).next().ok_or("an empty batch")??;
-        let stamp = record.value.and_then(|value| value.first_chunk::<8>()).ok_or("a record without a time")?;
-        oldest.push(u64::from_be_bytes(*stamp));
+        let stamps = record.value.and_then(|value| value.first_chunk::<16>()).ok_or("a record without times")?;
+        let (made, sent) = stamps.split_at(8);
+        let time = |stamp: &[u8]| stamp.iter().fold(0, |time, byte| time << 8 | u64::from(*byte));
+        times.push((time(made), time(sent)));
     }
-    Ok(oldest)
+    Ok(times)
 }
 
 /// A fetch of these partitions that waits up to `wait_ms`.
