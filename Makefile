@@ -34,7 +34,7 @@ fuzz: ## every decoder of foreign bytes for a minute; needs a nightly compiler a
 	  cargo +nightly fuzz run $$target -- -max_total_time=60 -max_len=65536 -malloc_limit_mb=256 || exit 1; done
 
 sim: ## 2,000 simulated clusters, a seed each (docs/testing.md)
-	STREAMHOUSE_SIM_SEEDS=2000 cargo test -p compat-tests --features gateway/failpoints --test sim -- --nocapture no_seed
+	STREAMHOUSE_SIM_SEEDS=2000 cargo test --release -p compat-tests --test sim -- --nocapture no_seed
 
 fmt:
 	cargo fmt --all

@@ -18,8 +18,8 @@ use futures_util::stream;
 
 const SEEDS: &str = "STREAMHOUSE_SIM_SEEDS";
 const FROM: &str = "STREAMHOUSE_SIM_FROM";
-/// As many as half a minute allows.
-const SEEDS_DEFAULT: u64 = 30;
+/// As many as two minutes of two processors allow; a release build does them in a tenth of that.
+const SEEDS_DEFAULT: u64 = 200;
 const AT_ONCE: usize = 2;
 /// Seeds in which a bug must show.
 const SEEDS_OF_A_BUG: u64 = 40;

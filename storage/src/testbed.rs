@@ -384,7 +384,7 @@ impl World {
     pub async fn gateway(&self, node: i32, options: WriterOptions) -> Bed {
         let metadata = Metadata::start(self.metadata_parts(node).await).await.unwrap();
         let metrics = StorageMetrics::unregistered();
-        let tail_bytes = self.tail_bytes.unwrap_or(ReaderOptions::default().tail_bytes);
+        let tail_bytes = self.tail_bytes.unwrap_or_else(|| ReaderOptions::default().tail_bytes);
         let tail = Arc::new(TailCache::new(tail_bytes, metrics.tail.clone()));
         let clock = Arc::new(ManualClock::at(NOW_MS));
         let writer = Writer::start(WriterParts {
