@@ -75,7 +75,7 @@ pub struct StorageSection {
     /// Memory for the keys of the uncompacted part of a log, bytes; about fifty for each key. A log of more keys is compacted
     /// in several passes.
     pub compact_keys_bytes: u64,
-    /// Bytes that merges and compactions read per second, at most, and that they send to a bucket.
+    /// Bytes that merges and compactions read per second, at most, and that each of their requests sends to a bucket.
     pub upkeep_bytes_per_second: u64,
 }
 

@@ -112,7 +112,7 @@ pub struct S3Store {
     prefix: String,
     request_timeout: Duration,
     part_bytes: u64,
-    /// What is sent in a second at most; unlimited if none.
+    /// What a request sends in a second at most; unlimited if none.
     bytes_per_second: Option<u64>,
     meter: Meter,
 }
@@ -170,8 +170,8 @@ impl S3Store {
         Self { meter, ..self.clone() }
     }
 
-    /// The same store and connections for objects that nobody waits for: they are sent evenly, so many bytes a second, and parts one
-    /// after the other, so that what someone waits for is not held up by them. But no request takes more than half of its time.
+    /// The same store and connections for objects that nobody waits for: each request sends evenly, so many bytes a second, so that
+    /// what someone waits for is not held up by it. But none takes more than half of its time.
     pub fn unhurried(&self, bytes_per_second: u64) -> Self {
         Self { bytes_per_second: Some(bytes_per_second), ..self.clone() }
     }

@@ -33,8 +33,7 @@ impl S3Store {
             let from = number * part_bytes;
             Box::pin(upload.send(number, payload.slice(from..(from + part_bytes).min(payload.len()))))
         };
-        let at_once = if self.bytes_per_second.is_some() { 1 } else { PARTS_AT_ONCE };
-        let parts = stream::iter(numbers).map(send).buffered(at_once).try_collect::<Vec<_>>().await?;
+        let parts = stream::iter(numbers).map(send).buffered(PARTS_AT_ONCE).try_collect::<Vec<_>>().await?;
         upload.complete(parts).await
     }
 
