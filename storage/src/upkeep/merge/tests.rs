@@ -75,16 +75,15 @@ async fn l1_l2_many_small_objects_become_one_and_every_record_stays_where_it_was
     assert_eq!(bed.append(partition(1, 0), 1, 7).await, model[&partition(1, 0)].last().unwrap().0 + 1);
 }
 
-/// Nothing is old here: what is merged is what the tail cache lets go of next, and before it does.
-#[tokio::test(start_paused = true)]
-async fn what_leaves_the_tail_cache_is_merged_before_and_read_from_there() {
-    let tail_bytes = 16 << 10;
+/// Writes eight times what the tail cache holds, in small objects none of which is old; tells bytes that were merged from the tail
+/// cache, and from the bucket.
+async fn write_past_the_tail(tail_bytes: usize, merge: MergeOptions) -> (u64, u64) {
     let world = World { tail_bytes: Some(tail_bytes), ..World::default() };
     let bed = world.gateway(1, WriterOptions::default()).await;
     bed.topic(1, 3).await;
     let hours = Duration::from_secs(36_000);
-    let merge = MergeOptions { every: hours, age_min: hours, target_bytes: 8 << 10, ..options().merge };
-    let upkeep = bed.upkeep(UpkeepOptions { merge, ..options() });
+    let upkeep =
+        bed.upkeep(UpkeepOptions { merge: MergeOptions { every: hours, age_min: hours, ..merge }, ..options() });
     let mut model: BTreeMap<TopicPartition, Vec<(i64, Vec<u8>)>> = BTreeMap::new();
     let mut written = 0;
     while written < 8 * tail_bytes {
@@ -94,12 +93,27 @@ async fn what_leaves_the_tail_cache_is_merged_before_and_read_from_there() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let (from_tail, from_bucket) = (bed.metrics.upkeep.source_tail_bytes.get(), bed.metrics.upkeep.source_bytes.get());
-    assert!(from_tail > 6 * tail_bytes as u64 && from_bucket == 0, "{from_tail} and {from_bucket} of {written}");
     for (tp, expected) in &model {
         assert_eq!(&read_all(&bed.cold_reader(), *tp, 0).await, expected);
     }
     upkeep.shutdown().await;
+    (bed.metrics.upkeep.source_tail_bytes.get(), bed.metrics.upkeep.source_bytes.get())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leaves_the_tail_cache_is_merged_before_and_read_from_there() {
+    let tail_bytes = 16 << 10;
+    let merge = || MergeOptions { target_bytes: 8 << 10, ..options().merge };
+    let (from_tail, from_bucket) = write_past_the_tail(tail_bytes, merge()).await;
+    assert!(from_tail > 6 * tail_bytes as u64 && from_bucket == 0, "{from_tail} and {from_bucket}");
+    let large = MergeOptions { target_bytes: 1 << 20, ..merge() };
+    assert_eq!(write_past_the_tail(tail_bytes, large).await, (0, 0), "it would be merged again, and read for that");
+    let slow = MergeOptions { bytes_per_second: 1, ..merge() };
+    let (once, from_bucket) = write_past_the_tail(tail_bytes, slow).await;
+    assert!(
+        once > 0 && once <= tail_bytes as u64 && from_bucket == 0,
+        "{once} and {from_bucket}: no faster than upkeep may go"
+    );
 }
 
 #[tokio::test(start_paused = true)]
