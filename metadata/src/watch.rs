@@ -1,6 +1,7 @@
 //! Who wants to know when a log moves: woken by apply, no task and no timer per partition.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -12,6 +13,7 @@ use crate::model::ids::TopicPartition;
 pub struct Watch {
     watchers: Arc<Watchers>,
     id: u64,
+    /// In order, each once.
     partitions: Vec<TopicPartition>,
     signal: Arc<Notify>,
 }
@@ -23,6 +25,18 @@ impl Watch {
     /// Make the watch first, then look at the state, then wait. Cancel safe: a move is not lost with the future.
     pub async fn changed(&mut self) {
         self.signal.notified().await;
+    }
+
+    /// Forgets all moves up to now, as if the watch were made anew.
+    pub fn renew(&mut self) {
+        // Takes the permit, if there is one.
+        pin!(self.signal.notified()).enable();
+    }
+
+    /// Whether it is over just these partitions, each named once, in any order.
+    pub fn is_over(&self, partitions: impl ExactSizeIterator<Item = TopicPartition>) -> bool {
+        let mut named = partitions;
+        named.len() == self.partitions.len() && named.all(|partition| self.partitions.binary_search(&partition).is_ok())
     }
 }
 
@@ -47,7 +61,9 @@ struct Registered {
 
 impl Watchers {
     pub(crate) fn watch(self: &Arc<Self>, partitions: impl Iterator<Item = TopicPartition>) -> Watch {
-        let partitions: Vec<_> = partitions.collect();
+        let mut partitions: Vec<_> = partitions.collect();
+        partitions.sort_unstable();
+        partitions.dedup();
         let signal = Arc::new(Notify::new());
         let mut registered = self.registered();
         registered.next_id += 1;
@@ -120,6 +136,21 @@ mod tests {
             watchers.wake(&[partition(1)]);
         }
         assert!(is_woken(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_is_used_again_knows_nothing_of_before_and_all_since() {
+        let watchers = Arc::new(Watchers::default());
+        let mut watch = watchers.watch([partition(2), partition(1)].into_iter());
+        watchers.wake(&[partition(1)]);
+        watch.renew();
+        assert!(!is_woken(&mut watch).await);
+        watch.renew();
+        watchers.wake(&[partition(2)]);
+        assert!(is_woken(&mut watch).await);
+        let is_over = |named: &[i32]| watch.is_over(named.iter().map(|p| partition(*p)));
+        assert!(is_over(&[1, 2]) && is_over(&[2, 1]));
+        assert!(!is_over(&[1]) && !is_over(&[1, 3]) && !is_over(&[1, 2, 3]));
     }
 
     #[tokio::test]

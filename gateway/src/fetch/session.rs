@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use metadata::watch::Watch;
+
 use crate::catalog::TopicRef;
 use crate::wire::error_code::ErrorCode;
 
@@ -58,6 +60,8 @@ struct Session {
     epoch: i32,
     by_id: bool,
     order: Vec<Member>,
+    /// Of the last fetch that waited: most of the next ones are over the same partitions.
+    watch: Option<Watch>,
     last_used: Instant,
 }
 
@@ -156,6 +160,7 @@ impl FetchSessions {
             epoch: INITIAL_EPOCH + 1,
             by_id: matches!(asked[0].topic, TopicRef::Id(_)),
             order: asked.iter().map(|a| Member { asked: a.clone(), told: None }).collect(),
+            watch: None,
             last_used: Instant::now(),
         };
         let session = Arc::new(Mutex::new(session));
@@ -178,7 +183,11 @@ impl Session {
         // Of a partition that is named twice the last word counts.
         let places: Vec<_> = asked.iter().map(Asked::place).collect();
         let mut changed: HashMap<_, _> = places.iter().cloned().zip(asked).collect();
-        for member in &mut self.order {
+        // Those that were served last stand last, and are those that move on.
+        for member in self.order.iter_mut().rev() {
+            if changed.is_empty() {
+                break;
+            }
             if let Some(asked) = changed.remove(&member.asked.place()) {
                 member.asked = asked;
             }
@@ -193,6 +202,18 @@ impl Fetch {
     /// Whether this is a session's answer that leaves out what has not changed.
     pub fn is_incremental(&self) -> bool {
         self.incremental
+    }
+
+    /// The watch that an earlier fetch of the session left behind.
+    pub fn take_watch(&self) -> Option<Watch> {
+        lock(self.session.as_ref()?).watch.take()
+    }
+
+    /// Leaves a watch behind for the next fetch of the session.
+    pub fn keep_watch(&self, watch: Watch) {
+        if let Some(session) = &self.session {
+            lock(session).watch = Some(watch);
+        }
     }
 
     /// Which of the answered partitions to send, by place in [`Fetch::asked`]: all of a full fetch, and of an incremental

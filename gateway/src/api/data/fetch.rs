@@ -136,8 +136,12 @@ async fn serve(context: Context, request: FetchRequest, session: Session) -> Fet
     // With an error to tell there is nothing to wait for.
     if requests.len() == checked.len() {
         let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
-        let enough = enough(&services.metadata, &services.reader, requests.clone(), min_bytes, deadline);
+        let partitions = requests.iter().map(|request| request.partition);
+        let kept = session.take_watch().filter(|watch| watch.is_over(partitions.clone()));
+        let mut watch = kept.unwrap_or_else(|| services.metadata.watch(partitions));
+        let enough = enough(&mut watch, &services.reader, &requests, min_bytes, deadline);
         services.leaving.run_until_cancelled(enough).await;
+        session.keep_watch(watch);
     }
     let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let expected = usize::try_from(services.reader.available(&requests).bytes).unwrap_or(usize::MAX);
