@@ -11,6 +11,7 @@ pub mod error;
 pub mod folds;
 pub mod metrics;
 pub mod options;
+mod pace;
 pub mod reader;
 #[cfg(test)]
 mod sample;

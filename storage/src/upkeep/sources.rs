@@ -14,6 +14,7 @@ use crate::cache::block::{Block, Damage, Trust};
 use crate::cache::tail::TailCache;
 use crate::error::ReadError;
 use crate::metrics::UpkeepMetrics;
+use crate::pace::Pace;
 use crate::reader::plan::{RangePlan, plan};
 
 /// A joined range is no longer than this, bytes; one extent may be longer.
@@ -40,36 +41,15 @@ pub(super) struct Unreadable {
     pub(super) error: ReadError,
 }
 
-/// Lets so many bytes pass in a second.
-#[derive(Debug)]
-struct Pace {
-    bytes_per_second: u64,
-    /// When what has passed so far will have been paid for.
-    paid_at: Instant,
-}
-
 /// Work that takes a processor for long, where no produce or fetch waits for it.
 pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BlobError> {
     let done = metadata::aside::off_thread(work).await;
     done.map_err(|ended| BlobError::Unknown(format!("a piece of upkeep ended: {ended}")))
 }
 
-impl Pace {
-    /// Pays for so many bytes; tells when they may pass.
-    fn pay(&mut self, bytes: u64) -> Instant {
-        let now = Instant::now();
-        let turn = self.paid_at.max(now);
-        let earliest = now.checked_sub(BURST).unwrap_or(now);
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-        self.paid_at = self.paid_at.max(earliest) + cost;
-        turn
-    }
-}
-
 impl Sources {
     pub(super) fn new(tail: Arc<TailCache>, metrics: UpkeepMetrics, bytes_per_second: u64) -> Self {
-        let pace = Pace { bytes_per_second: bytes_per_second.max(1), paid_at: Instant::now() };
-        Self { tail, metrics, pace: Mutex::new(pace) }
+        Self { tail, metrics, pace: Mutex::new(Pace::new(bytes_per_second, BURST)) }
     }
 
     /// The blocks of extents, in their order, each with the leader epoch written into its batches. Holds all of them in memory
@@ -159,12 +139,17 @@ impl Sources {
 
     /// Whether as much may be moved as has been.
     pub(super) fn is_paid(&self) -> bool {
-        self.pace().paid_at <= Instant::now()
+        self.pace().paid_at() <= Instant::now()
     }
 
     /// Waits until so many more bytes may be read.
     async fn wait_turn(&self, bytes: u64) {
-        let turn = self.pace().pay(bytes);
+        let turn = {
+            let mut pace = self.pace();
+            let turn = pace.paid_at();
+            pace.pay(bytes);
+            turn
+        };
         sleep_until(turn).await;
     }
 

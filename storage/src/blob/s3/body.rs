@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::blob::Payload;
+use crate::pace::Pace;
 
 /// An even body may be ahead of its time by so much: it sends a few frames at once, and then none for as long.
 const AHEAD: Duration = Duration::from_millis(4);
@@ -18,8 +19,8 @@ const AHEAD: Duration = Duration::from_millis(4);
 /// A body that gives the payload's chunks, again from the start if the SDK asks again; no more than so many bytes a second.
 pub(super) fn body(payload: Payload, bytes_per_second: Option<u64>) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || {
-        let pace = bytes_per_second.map(Pace::new);
-        SdkBody::from_body_1_x(Chunks { payload: payload.clone(), next: 0, left: payload.len(), pace })
+        let even = bytes_per_second.map(Even::new);
+        SdkBody::from_body_1_x(Chunks { payload: payload.clone(), next: 0, left: payload.len(), even })
     }))
 }
 
@@ -27,27 +28,25 @@ struct Chunks {
     payload: Payload,
     next: usize,
     left: u64,
-    pace: Option<Pace>,
+    even: Option<Even>,
 }
 
-struct Pace {
-    bytes_per_second: u64,
-    /// When all that was sent should have been.
-    due: Instant,
+/// A pace, and the rest that it takes between frames.
+struct Even {
+    pace: Pace,
     rest: Pin<Box<Sleep>>,
 }
 
-impl Pace {
+impl Even {
     fn new(bytes_per_second: u64) -> Self {
-        let now = Instant::now();
-        Self { bytes_per_second: bytes_per_second.max(1), due: now, rest: Box::pin(sleep_until(now)) }
+        Self { pace: Pace::new(bytes_per_second, Duration::ZERO), rest: Box::pin(sleep_until(Instant::now())) }
     }
 
     fn sent(&mut self, bytes: u64) {
-        let now = Instant::now();
-        self.due = self.due.max(now) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-        if self.due > now + AHEAD {
-            self.rest.as_mut().reset(self.due);
+        self.pace.pay(bytes);
+        let due = self.pace.paid_at();
+        if due > Instant::now() + AHEAD {
+            self.rest.as_mut().reset(due);
         }
     }
 }
@@ -57,15 +56,15 @@ impl Body for Chunks {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(pace) = &mut self.pace {
-            ready!(pace.rest.as_mut().poll(cx));
+        if let Some(even) = &mut self.even {
+            ready!(even.rest.as_mut().poll(cx));
         }
         let Some(chunk) = self.payload.chunks().get(self.next).cloned() else { return Poll::Ready(None) };
         let bytes = chunk.len() as u64;
         self.next += 1;
         self.left -= bytes;
-        if let Some(pace) = &mut self.pace {
-            pace.sent(bytes);
+        if let Some(even) = &mut self.even {
+            even.sent(bytes);
         }
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
