@@ -44,7 +44,6 @@ pub(super) struct SetAside(HashMap<ObjectId, Instant>);
 impl Keeper {
     /// Merges all there is to merge. One gateway does it at a time.
     pub(super) async fn merge(&self) -> Result<(), UpkeepError> {
-        self.measure_index();
         let _turn = self.rewriting.lock().await;
         let groups = self.plan_merges();
         if groups.is_empty() {
