@@ -264,7 +264,7 @@ fn assemble(
 ) -> Result<(Arc<Services>, Upkeep), AppError> {
     let clock = Arc::new(SystemClock);
     let kafka = Arc::new(KafkaSettings::new(&options.kafka));
-    let reader_options = options.storage.reader();
+    let reader_options = options.storage.reader(options.bucket.is_some());
     let tail = Arc::new(TailCache::new(reader_options.tail_bytes, storage_metrics.tail.clone()));
     let writer = Writer::start(WriterParts {
         blobs: stores.for_purpose(Purpose::Produce),

@@ -157,6 +157,13 @@ pub struct ReaderOptions {
     pub deadline: Duration,
 }
 
+impl ReaderOptions {
+    /// Without a bucket: what is not in memory is as near as the disk, so a quarter of the memory is as good.
+    pub fn on_a_folder() -> Self {
+        Self { tail_bytes: 32 << 20, block_bytes: 32 << 20, ..Self::default() }
+    }
+}
+
 impl Default for ReaderOptions {
     fn default() -> Self {
         Self { tail_bytes: 128 << 20, block_bytes: 128 << 20, deadline: Duration::from_secs(20) }

@@ -37,10 +37,10 @@ pub struct StorageSection {
     pub write_memory_bytes: u64,
     /// How long a segment's upload is tried before its producers get a retriable error, ms.
     pub write_deadline_ms: u32,
-    /// Bytes of the newest records kept in memory for readers.
-    pub tail_cache_bytes: u64,
-    /// Bytes of older blocks kept in memory for readers.
-    pub block_cache_bytes: u64,
+    /// Bytes of the newest records kept in memory for readers. If not set, 134217728 with a bucket, 33554432 without.
+    pub tail_cache_bytes: Option<u64>,
+    /// Bytes of older blocks kept in memory for readers. If not set, 134217728 with a bucket, 33554432 without.
+    pub block_cache_bytes: Option<u64>,
     /// Bytes of older blocks kept in the folder `cache` of the data folder; 0 for none. Without a bucket there are none.
     pub disk_cache_bytes: u64,
     /// Requests side by side of readers near the end of their logs, at most; the writer and the journal have as many each.
@@ -81,8 +81,7 @@ pub struct StorageSection {
 
 impl Default for StorageSection {
     fn default() -> Self {
-        let (writer, reader, upkeep) =
-            (WriterOptions::of(Profile::Balanced), ReaderOptions::default(), UpkeepOptions::default());
+        let (writer, upkeep) = (WriterOptions::of(Profile::Balanced), UpkeepOptions::default());
         let lanes = LanesOptions::default();
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         Self {
@@ -93,8 +92,8 @@ impl Default for StorageSection {
             uploads_max: u32::try_from(writer.uploads_max).unwrap_or(u32::MAX),
             write_memory_bytes: writer.memory_bytes as u64,
             write_deadline_ms: u32::try_from(ms(writer.deadline)).unwrap_or(u32::MAX),
-            tail_cache_bytes: reader.tail_bytes as u64,
-            block_cache_bytes: reader.block_bytes as u64,
+            tail_cache_bytes: None,
+            block_cache_bytes: None,
             disk_cache_bytes: 1 << 30,
             hot_requests_max: u32::try_from(lanes.hot.requests).unwrap_or(u32::MAX),
             catch_up_requests_max: u32::try_from(lanes.cold.requests).unwrap_or(u32::MAX),
@@ -148,12 +147,14 @@ impl StorageSection {
         Ok(writer)
     }
 
-    /// How records are read.
-    pub fn reader(&self) -> ReaderOptions {
+    /// How records are read. Without a bucket memory spares little.
+    pub fn reader(&self, has_bucket: bool) -> ReaderOptions {
+        let default = if has_bucket { ReaderOptions::default() } else { ReaderOptions::on_a_folder() };
+        let bytes = |given: Option<u64>, default| given.map_or(default, |b| usize::try_from(b).unwrap_or(usize::MAX));
         ReaderOptions {
-            tail_bytes: usize::try_from(self.tail_cache_bytes).unwrap_or(usize::MAX),
-            block_bytes: usize::try_from(self.block_cache_bytes).unwrap_or(usize::MAX),
-            ..ReaderOptions::default()
+            tail_bytes: bytes(self.tail_cache_bytes, default.tail_bytes),
+            block_bytes: bytes(self.block_cache_bytes, default.block_bytes),
+            ..default
         }
     }
 
@@ -217,6 +218,19 @@ fn text_or_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn caches_are_smaller_on_a_folder_unless_their_size_is_given() {
+        let mut section = StorageSection::default();
+        let sizes = |section: &StorageSection| {
+            [true, false]
+                .map(|has_bucket| section.reader(has_bucket))
+                .map(|reader| (reader.tail_bytes, reader.block_bytes))
+        };
+        assert_eq!(sizes(&section), [(128 << 20, 128 << 20), (32 << 20, 32 << 20)]);
+        (section.tail_cache_bytes, section.block_cache_bytes) = (Some(1), Some(2));
+        assert_eq!(sizes(&section), [(1, 2), (1, 2)]);
+    }
 
     #[test]
     fn a_budget_binds_every_profile_and_single_numbers_win_over_the_profile() {
