@@ -7,6 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use compat_tests::harness::{Setup, program};
+use compat_tests::raw_client::RawClient;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::{DescribeGroupsRequest, GroupId, JoinGroupRequest};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -84,6 +87,37 @@ mod real_clients {
         assert!(idle[0].contains("offsets.topic.replication.factor, zookeeper.connect"), "{idle:?}");
         assert!(log.contains("KAFKA_NUM_PARTITION: ") && log.contains("did you mean num.partitions"), "{log}");
     }
+}
+
+/// Kafka describes a client of IPv4 by its address, whichever sockets it listens with. (Goes red when a listener for all addresses, an
+/// IPv6 one, tells `/::ffff:127.0.0.1`.)
+#[tokio::test]
+async fn a_member_of_a_group_is_described_at_its_own_address() {
+    let (port, _) = two_ports();
+    let folder = TempDir::new().unwrap();
+    let _gateway = Setup::bare()
+        .unwrap()
+        .args(["--kafka-env", "--admin", "127.0.0.1:0"])
+        .env("KAFKA_LOG_DIRS", folder.path().display().to_string())
+        .env("KAFKA_LISTENERS", format!("PLAINTEXT://:{port}"))
+        .env("KAFKA_ADVERTISED_LISTENERS", format!("PLAINTEXT://localhost:{port}"))
+        .env("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
+        .start()
+        .await
+        .unwrap();
+    let mut client = RawClient::connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let group = GroupId("readers".into());
+    let join = JoinGroupRequest::default()
+        .with_group_id(group.clone())
+        .with_session_timeout_ms(30_000)
+        .with_rebalance_timeout_ms(30_000)
+        .with_protocol_type("consumer".into())
+        .with_protocols(vec![JoinGroupRequestProtocol::default().with_name("range".into())]);
+    let joined = client.ask(3, &join).await.unwrap();
+    assert_eq!(joined.error_code, 0, "{joined:?}");
+    let described = client.ask(4, &DescribeGroupsRequest::default().with_groups(vec![group])).await.unwrap();
+    let hosts: Vec<_> = described.groups[0].members.iter().map(|member| member.client_host.as_str()).collect();
+    assert_eq!(hosts, ["/127.0.0.1"]);
 }
 
 #[tokio::test]

@@ -159,6 +159,12 @@ async fn cluster(swept: &mut Swept) {
         |_| DescribeLogDirsRequest::default().with_topics(None),
         |_, a: DescribeLogDirsResponse| assert_eq!(a.results[0].topics[0].partitions.len(), 2)
     );
+    sweep!(
+        swept,
+        ApiKey::ListPartitionReassignments,
+        |_| ListPartitionReassignmentsRequest::default().with_topics(None),
+        |_, a: ListPartitionReassignmentsResponse| assert_eq!((a.error_code, a.topics.len()), (0, 0))
+    );
 }
 
 /// As by a broker without an authorizer: each rule and each filter is refused, with a code that clients take for "no rules".

@@ -12,6 +12,7 @@ use super::cluster::api_versions::ApiVersions;
 use super::cluster::describe_cluster::DescribeCluster;
 use super::cluster::describe_log_dirs::DescribeLogDirs;
 use super::cluster::describe_topic_partitions::DescribeTopicPartitions;
+use super::cluster::list_partition_reassignments::ListPartitionReassignments;
 use super::cluster::metadata::Metadata;
 use super::configs::alter_configs::AlterConfigs;
 use super::configs::describe_configs::DescribeConfigs;
@@ -66,6 +67,7 @@ pub static TABLE: &[Entry] = &[
     Entry::of::<LeaveGroup>(),
     Entry::of::<ListGroups>(),
     Entry::of::<ListOffsets>(),
+    Entry::of::<ListPartitionReassignments>(),
     Entry::of::<Metadata>(),
     Entry::of::<OffsetCommit>(),
     Entry::of::<OffsetDelete>(),

@@ -57,7 +57,7 @@ impl Listener {
             match accepted {
                 Ok((stream, address)) => {
                     backoff = ACCEPT_BACKOFF;
-                    self.admit(stream, address, &shared, &mut warned);
+                    self.admit(stream, canonical(address), &shared, &mut warned);
                 }
                 Err(error) => backoff = self.rest(&error, backoff).await,
             }
@@ -92,6 +92,12 @@ impl Listener {
         tokio::time::sleep(backoff).await;
         (backoff * 2).min(ACCEPT_BACKOFF_MAX)
     }
+}
+
+/// A listener for all addresses takes IPv4 clients as IPv6 ones. As Java has it, they are IPv4 clients to all who ask: the members of a
+/// group are described at `/10.0.0.1`, and a rule for that host is meant for them.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// An answer is one write, to be sent at once; a client that vanished is noticed.
