@@ -149,13 +149,34 @@ fn restored_extents_must_lie_in_the_log_in_order() {
 /// The numbers this file's head promises.
 #[test]
 fn memory_per_partition_and_extent_is_small() {
-    let (mut log, mut objects) = (LogIndex::default(), ObjectLedger::default());
+    const LOGS: usize = 100;
+    let (mut logs, mut objects) = (vec![LogIndex::default(); LOGS], ObjectLedger::default());
     for counter in 0..200 {
-        let slot = objects.insert(object(counter), 1_000, 0).unwrap();
-        log.append(10, 1, Place { object: slot, position: 0, length: 70 }, &mut objects).unwrap();
+        let slot = objects.insert(object(counter), 1 << 30, 0).unwrap();
+        for (log, position) in logs.iter_mut().zip((8..).step_by(1_024)) {
+            log.append(10, 1, Place { object: slot, position, length: 70 }, &mut objects).unwrap();
+        }
     }
     let (empty, extent, producer) = (size_of::<LogIndex>(), size_of::<PackedExtent>(), size_of::<Producer>());
     assert!(empty <= 88 && extent == 32 && producer <= 144, "{empty} {extent} {producer}");
-    let partition = empty + log.extents.capacity() * extent + producer;
-    assert!(partition * 100_000 < 700_000_000, "{partition} bytes a partition");
+    let capacity: usize = logs.iter().map(|log| log.extents.capacity()).sum();
+    let partition = empty + capacity / LOGS * extent + producer;
+    assert!(partition * 100_000 < 800_000_000, "{partition} bytes a partition");
+}
+
+#[test]
+fn logs_that_are_written_side_by_side_do_not_all_grow_at_once() {
+    const LOGS: usize = 1_600;
+    let (mut logs, mut objects) = (vec![LogIndex::default(); LOGS], ObjectLedger::default());
+    for count in 0..400 {
+        let slot = objects.insert(object(count), 1 << 30, 0).unwrap();
+        let mut grown = 0;
+        for (log, position) in logs.iter_mut().zip((8..).step_by(1_024)) {
+            let before = log.extents.capacity();
+            log.append(1, 1, Place { object: slot, position, length: 1_000 }, &mut objects).unwrap();
+            grown += usize::from(log.extents.capacity() > before);
+            assert!(log.extents.capacity() <= log.extents.len() * 3 / 2 + 1, "at most half as much again");
+        }
+        assert!(count < 100 || grown < LOGS / 10, "{grown} logs grow when they have {count} extents");
+    }
 }
