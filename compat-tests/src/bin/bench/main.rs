@@ -12,6 +12,7 @@ mod failover;
 mod load;
 mod report;
 mod several;
+mod steps;
 mod storage;
 
 use std::path::{Path, PathBuf};

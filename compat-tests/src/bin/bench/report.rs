@@ -34,3 +34,10 @@ pub fn p50_p99(taken: &mut [Duration]) -> String {
     taken.sort_unstable();
     format!("p50 {}, p99 {}", ms(quantile(taken, 0.5)), ms(quantile(taken, 0.99)))
 }
+
+/// The same with `p90` and `p99.9`, for a thousand values or more; sorts.
+pub fn p50_to_p999(taken: &mut [Duration]) -> String {
+    taken.sort_unstable();
+    let told = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+    told.map(|(name, part)| format!("{name} {}", ms(quantile(taken, part)))).join(", ")
+}
