@@ -27,7 +27,8 @@ pub struct StorageSection {
     pub segment_bytes: Option<u32>,
     /// PUTs that the cut aims at (`put.budget`): so many per second, as `20`, or money, as `100 USD/month`, by the prices
     /// under `cost`. It is the gateway's: topics that name a profile share it, whatever their profile would allow, and what is cut
-    /// for one of them is spent for all. Only full segments may exceed it, and `linger-max-ms` if that is set too.
+    /// for one of them is spent for all. Each gateway of a cluster has one of its own, so three may spend three times as much.
+    /// Only full segments may exceed it, and `linger-max-ms` if that is set too.
     #[serde(deserialize_with = "text_or_number")]
     #[schemars(with = "Option<String>")]
     pub put_budget: Option<String>,
