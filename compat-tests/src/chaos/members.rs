@@ -43,8 +43,8 @@ const UNKNOWN_MEMBER_ID: i16 = 25;
 const MEMBER_ID_REQUIRED: i16 = 79;
 
 /// Why a member cannot go on as it did.
-#[derive(Debug)]
-enum Halt {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
     /// Its connection is of no more use, or its coordinator is elsewhere: it goes on in its generation.
     Elsewhere,
     /// It must join again.
@@ -61,10 +61,40 @@ impl From<io::Error> for Halt {
 
 /// What a member holds in its generation.
 #[derive(Debug)]
-struct Tenure {
-    generation: i32,
+pub(crate) struct Tenure {
+    pub(crate) generation: i32,
     /// Where it reads on, by partition; `None` until the group's committed offset is known.
-    places: BTreeMap<i32, Option<i64>>,
+    pub(crate) places: BTreeMap<i32, Option<i64>>,
+}
+
+impl Tenure {
+    /// Begins with partitions of which nothing is known.
+    pub(crate) fn of(generation: i32, partitions: Vec<i32>) -> Self {
+        Self { generation, places: partitions.into_iter().map(|partition| (partition, None)).collect() }
+    }
+
+    /// The partitions of which no committed offset is known.
+    pub(crate) fn unknown(&self) -> Vec<i32> {
+        self.places.iter().filter(|(_, at)| at.is_none()).map(|(partition, _)| *partition).collect()
+    }
+
+    /// How far it has read.
+    pub(crate) fn known(&self) -> Vec<(i32, i64)> {
+        self.places.iter().filter_map(|(partition, at)| Some((*partition, (*at)?))).collect()
+    }
+}
+
+/// What the leader gives to each of so many members: the partitions in turn, as words.
+pub(crate) fn shares(partitions: i32, members: usize) -> impl Iterator<Item = Bytes> {
+    (0..members).map(move |member| {
+        let own = (0..partitions).filter(|partition| *partition as usize % members == member);
+        Bytes::from(own.map(|partition| partition.to_string()).collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// The partitions of a share; `None` if it is not one.
+pub(crate) fn of_share(share: &[u8]) -> Option<Vec<i32>> {
+    std::str::from_utf8(share).ok()?.split_whitespace().map(|word| word.parse().ok()).collect()
 }
 
 #[derive(Debug)]
@@ -167,38 +197,21 @@ impl Member {
             .with_group_id(group())
             .with_generation_id(joined.generation_id)
             .with_member_id(self.id.clone())
-            .with_assignments(self.spread(&joined));
+            .with_assignments(spread(&joined, self.work.partitions));
         // Without an answer it is not known what it owns: it joins again.
         let synced = ask(client, 3, &sync, JOINED_WITHIN).await.map_err(|_| Halt::Rejoin)?;
         self.hear(synced.error_code).map_err(|halt| if matches!(halt, Halt::Anew) { halt } else { Halt::Rejoin })?;
-        let words = std::str::from_utf8(&synced.assignment).map_err(io::Error::other)?.split_whitespace();
-        let partitions: Vec<i32> = words.filter_map(|word| word.parse().ok()).collect();
+        let partitions = of_share(&synced.assignment).ok_or(Halt::Rejoin)?;
         let (generation, member) = (joined.generation_id, self.id.to_string());
         self.work.history.note(Event::Assigned { generation, member, partitions: partitions.clone() });
-        let places = partitions.into_iter().map(|partition| (partition, None)).collect();
-        self.tenure = Some(Tenure { generation, places });
+        self.tenure = Some(Tenure::of(generation, partitions));
         Ok(())
-    }
-
-    /// What the leader gives to whom: the partitions in turn. Nothing if it is not the leader.
-    fn spread(&self, joined: &JoinGroupResponse) -> Vec<SyncGroupRequestAssignment> {
-        let members = &joined.members;
-        let of = |at: usize| {
-            let partitions = (0..self.work.partitions).filter(|partition| *partition as usize % members.len() == at);
-            partitions.map(|partition| partition.to_string()).collect::<Vec<_>>().join(" ")
-        };
-        let give = |(at, member): (usize, &kafka_protocol::messages::join_group_response::JoinGroupResponseMember)| {
-            SyncGroupRequestAssignment::default()
-                .with_member_id(member.member_id.clone())
-                .with_assignment(Bytes::from(of(at)))
-        };
-        members.iter().enumerate().map(give).collect()
     }
 
     /// Asks for the committed offsets of what it owns, once in a generation.
     async fn learn_places(&mut self, client: &mut RawClient) -> Result<(), Halt> {
         let Some(tenure) = &mut self.tenure else { return Ok(()) };
-        let unknown: Vec<i32> = tenure.places.iter().filter(|(_, at)| at.is_none()).map(|(at, _)| *at).collect();
+        let unknown = tenure.unknown();
         if unknown.is_empty() {
             return Ok(());
         }
@@ -227,7 +240,7 @@ impl Member {
 
     async fn commit(&mut self, client: &mut RawClient) -> Result<(), Halt> {
         let Some(tenure) = &self.tenure else { return Ok(()) };
-        let places: Vec<_> = tenure.places.iter().filter_map(|(partition, at)| Some((*partition, (*at)?))).collect();
+        let places = tenure.known();
         if places.is_empty() {
             return Ok(());
         }
@@ -278,6 +291,13 @@ impl Member {
         let _ = ask(client, 3, &request, ANSWER_WITHIN).await?;
         Err(Halt::Anew)
     }
+}
+
+/// What the leader gives to whom. Nothing if it is not the leader.
+fn spread(joined: &JoinGroupResponse, partitions: i32) -> Vec<SyncGroupRequestAssignment> {
+    let members = joined.members.iter().map(|member| member.member_id.clone());
+    let give = |(member, share)| SyncGroupRequestAssignment::default().with_member_id(member).with_assignment(share);
+    members.zip(shares(partitions, joined.members.len())).map(give).collect()
 }
 
 /// Where the group's coordinator is; `None` if there is none now.

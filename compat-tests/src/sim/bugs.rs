@@ -17,7 +17,7 @@ const fn bug(name: &'static str, seed: u64, breaks: &'static str) -> Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 13] = [
+pub const BUGS: [Bug; 14] = [
     bug(
         "writer::acks_before_commit",
         0,
@@ -35,4 +35,5 @@ pub const BUGS: [Bug; 13] = [
     bug("reader::watermark_ahead", 0, "readers are told a high watermark that is not committed yet"),
     bug("reader::crc_unchecked", 3, "bytes are handed out though their checksum does not match"),
     bug("groups::acks_without_commit", 0, "a commit of offsets is acked and not put into the journal"),
+    bug("groups::goes_on", 3, "a gateway goes on with a group that another coordinates by now, and its saves count"),
 ];

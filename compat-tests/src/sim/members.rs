@@ -1,6 +1,5 @@
 //! Members of a group in the simulation: as those of `chaos`, they read what they own, commit what they have read, and leave now and then.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,33 +14,26 @@ use gateway::placement::group_owner;
 use metadata::command::CommittedOffset;
 use metadata::model::ids::TopicPartition;
 use metadata::model::offset::Offset;
+use metadata::state::State;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::{sleep, timeout};
 
-use super::clients::{ANSWER_WITHIN, Eye, PARTITIONS, READ_BYTES, TOPIC, Work};
+use super::clients::{Eye, PARTITIONS, READ_BYTES, TOPIC, Work};
 use super::node::Node;
 use crate::chaos::history::Event;
+use crate::chaos::members::{Halt, Tenure, of_share, shares};
 
-const GROUP: &str = "simulated";
 const SESSION_TIMEOUT_MS: i64 = 3_000;
 const REBALANCE_TIMEOUT_MS: i64 = 2_000;
+/// Longest wait for an answer: shorter than a silent gateway's session, so that members come to the next coordinator before the one
+/// that is stopped can speak again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// A join waits for the other members.
-const JOINED_WITHIN: Duration = Duration::from_secs(8);
+const JOINED_WITHIN: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
 /// One round in so many makes it leave.
 const LEAVES: u32 = 60;
-
-/// Why a member cannot go on as it did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Halt {
-    /// Its coordinator is elsewhere: it goes on in its generation.
-    Elsewhere,
-    /// It must join again.
-    Rejoin,
-    /// It must join again, as somebody new.
-    Anew,
-}
 
 impl From<GroupError> for Halt {
     fn from(error: GroupError) -> Self {
@@ -53,18 +45,12 @@ impl From<GroupError> for Halt {
     }
 }
 
-/// What a member holds in its generation.
-#[derive(Debug)]
-struct Tenure {
-    generation: i32,
-    /// Where it reads on, by partition; `None` until the group's committed offset is known.
-    places: BTreeMap<i32, Option<i64>>,
-}
-
 #[derive(Debug)]
 struct Member {
     work: Work,
     number: u32,
+    /// The group's name says which gateways coordinate it, so each seed has one of its own.
+    group: String,
     random: StdRng,
     id: Arc<str>,
     tenure: Option<Tenure>,
@@ -73,7 +59,8 @@ struct Member {
 /// Takes part in the group until told to stop.
 pub async fn run(work: Work, number: u32) {
     let random = work.random(number);
-    let mut member = Member { work, number, random, id: "".into(), tenure: None };
+    let group = format!("simulated-{}", work.seed);
+    let mut member = Member { work, number, group, random, id: "".into(), tenure: None };
     while !member.work.is_over() {
         match member.live().await {
             Ok(()) | Err(Halt::Elsewhere) => {}
@@ -101,7 +88,7 @@ impl Member {
     /// The group's coordinator, as any gateway knows it.
     fn coordinator(&mut self) -> Option<Arc<Node>> {
         let any = self.work.any(&mut self.random)?;
-        let number = any.metadata.read(|state| group_owner(state, GROUP).map(|owner| owner.node))?;
+        let number = any.metadata.read(|state| group_owner(state, &self.group).map(|owner| owner.node))?;
         let nodes = self.work.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.get(usize::try_from(number.0.checked_sub(1)?).ok()?).cloned()
     }
@@ -114,14 +101,16 @@ impl Member {
         }
         while !self.work.is_over() {
             self.learn_places(&node).await?;
+            // What others have committed stays so too.
+            self.committed(&node, (0..PARTITIONS).collect()).await?;
             self.read().await;
             self.commit(&node).await?;
             let caller = self.caller();
-            ask(&node, ANSWER_WITHIN, node.groups.heartbeat(GROUP, &caller)).await??;
+            ask(&node, ANSWER_WITHIN, node.groups.heartbeat(&self.group, &caller)).await??;
             if self.random.random_range(0..LEAVES) == 0 {
                 let leaver = Leaver { member_id: Arc::clone(&self.id), instance: None };
                 // Whatever the answer, somebody new joins.
-                let _ = ask(&node, ANSWER_WITHIN, node.groups.leave(GROUP, &[leaver])).await?;
+                let _ = ask(&node, ANSWER_WITHIN, node.groups.leave(&self.group, &[leaver])).await?;
                 return Err(Halt::Anew);
             }
             sleep(PAUSE).await;
@@ -150,7 +139,7 @@ impl Member {
         };
         let number = self.work.history.number();
         self.work.note(Event::Joining { ask: number });
-        let joined = match ask(node, JOINED_WITHIN, node.groups.join(GROUP, request)).await? {
+        let joined = match ask(node, JOINED_WITHIN, node.groups.join(&self.group, request)).await? {
             Ok(joined) => joined,
             Err(refused) if refused.error == GroupError::MemberIdRequired => {
                 self.id = refused.member_id;
@@ -169,37 +158,41 @@ impl Member {
             assignments: spread(&joined),
         };
         // Without an answer it is not known what it owns: it joins again.
-        let synced = ask(node, JOINED_WITHIN, node.groups.sync(GROUP, sync)).await.map_err(|_| Halt::Rejoin)?;
+        let synced = ask(node, JOINED_WITHIN, node.groups.sync(&self.group, sync)).await.map_err(|_| Halt::Rejoin)?;
         let synced = synced.map_err(|error| match error.into() {
             Halt::Anew => Halt::Anew,
             Halt::Elsewhere | Halt::Rejoin => Halt::Rejoin,
         })?;
-        let words = std::str::from_utf8(&synced.assignment).map_err(|_| Halt::Anew)?.split_whitespace();
-        let partitions: Vec<i32> = words.filter_map(|word| word.parse().ok()).collect();
+        let partitions = of_share(&synced.assignment).ok_or(Halt::Rejoin)?;
         let (generation, member) = (joined.generation, self.id.to_string());
         self.work.note(Event::Assigned { generation, member, partitions: partitions.clone() });
-        let places = partitions.into_iter().map(|partition| (partition, None)).collect();
-        self.tenure = Some(Tenure { generation, places });
+        self.tenure = Some(Tenure::of(generation, partitions));
         Ok(())
     }
 
-    /// Asks for the committed offsets of what it owns, once in a generation.
-    async fn learn_places(&mut self, node: &Node) -> Result<(), Halt> {
-        let Some(tenure) = &mut self.tenure else { return Ok(()) };
-        let unknown: Vec<i32> = tenure.places.iter().filter(|(_, at)| at.is_none()).map(|(at, _)| *at).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
+    /// Asks for the committed offsets of some partitions, as from behind a read barrier.
+    async fn committed(&self, node: &Node, partitions: Vec<i32>) -> Result<Vec<(i32, i64)>, Halt> {
         let number = self.work.history.number();
         self.work.note(Event::Asking { ask: number });
         ask(node, ANSWER_WITHIN, node.groups.barrier()).await??;
-        let committed = |partition| {
-            node.metadata.read(|state| state.offsets().get(GROUP, at(partition)).map_or(-1, |found| found.offset.get()))
-        };
-        for partition in unknown {
-            let offset = committed(partition);
+        let one = |partition| {
+            let found = |state: &State| state.offsets().get(&self.group, at(partition)).map(|found| found.offset.get());
+            let offset = node.metadata.read(found).unwrap_or(-1);
             self.work.note(Event::Told { ask: number, partition, offset });
-            tenure.places.insert(partition, Some(offset.max(0)));
+            (partition, offset)
+        };
+        Ok(partitions.into_iter().map(one).collect())
+    }
+
+    /// Learns once in a generation where to go on in what it owns.
+    async fn learn_places(&mut self, node: &Node) -> Result<(), Halt> {
+        let unknown = self.tenure.as_ref().map(Tenure::unknown).unwrap_or_default();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let learnt = self.committed(node, unknown).await?.into_iter();
+        if let Some(tenure) = &mut self.tenure {
+            tenure.places.extend(learnt.map(|(partition, offset)| (partition, Some(offset.max(0)))));
         }
         Ok(())
     }
@@ -221,8 +214,8 @@ impl Member {
 
     async fn commit(&self, node: &Node) -> Result<(), Halt> {
         let Some(tenure) = &self.tenure else { return Ok(()) };
-        let known = tenure.places.iter().filter_map(|(partition, place)| Some((*partition, Offset::new((*place)?)?)));
-        let places: Vec<(i32, Offset)> = known.collect();
+        let known = tenure.known().into_iter();
+        let places: Vec<_> = known.filter_map(|(partition, at)| Some((partition, Offset::new(at)?))).collect();
         let of = |&(partition, offset): &(i32, Offset)| {
             let metadata = String::new();
             (at(partition), CommittedOffset { offset, leader_epoch: -1, metadata, commit_ms: 0, expire_ms: None })
@@ -231,7 +224,7 @@ impl Member {
             self.work.note(Event::Committing { partition: *partition, offset: offset.get() });
         }
         let offsets = places.iter().map(of).collect();
-        let told = ask(node, ANSWER_WITHIN * 2, node.groups.commit(GROUP, &self.caller(), offsets)).await??;
+        let told = ask(node, ANSWER_WITHIN, node.groups.commit(&self.group, &self.caller(), offsets)).await??;
         for ((partition, offset), told) in places.into_iter().zip(told) {
             told?;
             self.work.note(Event::Committed { partition, offset: offset.get() });
@@ -240,13 +233,8 @@ impl Member {
     }
 }
 
-/// What the leader gives to whom: the partitions in turn. Nothing if it is not the leader.
+/// What the leader gives to whom. Nothing if it is not the leader.
 fn spread(joined: &Joined) -> Vec<(Arc<str>, Bytes)> {
     let members = joined.members.iter().map(|member| Arc::clone(&member.member_id));
-    let count = joined.members.len();
-    let of = |at: usize| {
-        let own = (0..PARTITIONS).filter(|partition| *partition as usize % count == at);
-        Bytes::from(own.map(|partition| partition.to_string()).collect::<Vec<_>>().join(" "))
-    };
-    members.enumerate().map(|(at, member)| (member, of(at))).collect()
+    members.zip(shares(PARTITIONS, joined.members.len())).collect()
 }

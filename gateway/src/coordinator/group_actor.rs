@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use metadata::command::{Command, Outcome, Refusal, SaveGroup};
+use metadata::failpoint::bug_here;
 use metadata::handle::Metadata;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -27,6 +28,9 @@ use super::rules::classic::stable::{Caller, SyncRequest};
 use super::rules::classic::{ClassicGroup, Effects, JoinRefused, JoinReply, Phase, Restored, SyncReply};
 use super::view::{GroupView, Summary};
 use crate::placement::owns_group;
+
+/// A bug made on purpose; see `bug_here`.
+const GOES_ON: &str = "groups::goes_on";
 
 /// Who waits for a JoinGroup.
 pub type Joining = oneshot::Sender<JoinReply>;
@@ -145,7 +149,7 @@ impl GroupActor {
     async fn run(mut self) {
         let mut moved = self.shared.metadata.sessions_moved();
         loop {
-            if self.shared.check_owner(&self.id).is_err() {
+            if self.shared.check_owner(&self.id).is_err() && !bug_here(GOES_ON) {
                 tracing::info!(group = %self.id, "another gateway coordinates this group now");
                 self.retire();
                 break;
@@ -241,7 +245,7 @@ impl GroupActor {
     fn follow(&mut self) {
         let id = &self.id;
         let saved = self.shared.metadata.read(|state| state.groups().get(id).map_or(0, |group| group.version));
-        if saved == self.version {
+        if saved == self.version || bug_here(GOES_ON) {
             return;
         }
         if self.group.is_vacant() {
