@@ -95,7 +95,7 @@ impl Listener {
 }
 
 /// A listener for all addresses takes IPv4 clients as IPv6 ones. As Java has it, they are IPv4 clients to all who ask: the members of a
-/// group are described at `/10.0.0.1`, and a rule for that host is meant for them.
+/// group are described at `/10.0.0.1`.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
