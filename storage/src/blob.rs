@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use metadata::class::{Classify, ErrorClass};
 
 /// Longest key, bytes. S3 allows 1,024; the rest is left to the bucket's prefix.
@@ -28,6 +28,10 @@ pub const KEY_MAX_LEN: usize = 512;
 pub const GET_MAX_BYTES: u64 = 256 << 20;
 /// Most bytes of one [`BlobStore::get_range`].
 pub const RANGE_MAX_BYTES: u64 = 256 << 20;
+/// The largest page and sector size in use.
+const PAGE_BYTES: usize = 4096;
+/// Smaller pieces of a file are rather copied together than written from where they lie.
+const STRAIGHT_MIN_BYTES: usize = 128 << 10;
 
 /// Where objects are kept.
 ///
@@ -153,6 +157,19 @@ impl Payload {
     pub fn new(chunks: impl IntoIterator<Item = Bytes>) -> Self {
         let chunks: Arc<[Bytes]> = chunks.into_iter().filter(|c| !c.is_empty()).collect();
         Self { len: chunks.iter().map(|c| c.len() as u64).sum(), chunks }
+    }
+
+    /// Memory for a chunk of `length` bytes that stands at `position` of its object. A large chunk begins as far into a page of
+    /// memory as into one of the file, so that a folder can write it from where it lies.
+    pub fn room(position: u64, length: usize) -> BytesMut {
+        if length < STRAIGHT_MIN_BYTES {
+            return BytesMut::with_capacity(length);
+        }
+        let mut room = BytesMut::with_capacity(length + PAGE_BYTES);
+        let skip = (room.as_ptr().align_offset(PAGE_BYTES) + (position % PAGE_BYTES as u64) as usize) % PAGE_BYTES;
+        room.resize(skip, 0);
+        room.advance(skip);
+        room
     }
 
     /// Bytes of all chunks together.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use self::direct::DirectIo;
 use super::{
@@ -184,8 +184,8 @@ impl Inner {
         let written = self.direct.write(&path, payload).and_then(|direct| match direct {
             Some(file) => Ok(file),
             None => {
-                let mut file = File::create_new(&path)?;
-                write_all(&mut file, payload)?;
+                let file = File::create_new(&path)?;
+                write_all(&file, payload)?;
                 Ok(file)
             }
         });
@@ -318,26 +318,21 @@ fn prepare(root: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-fn write_all(file: &mut File, payload: &Payload) -> io::Result<()> {
-    let mut chunks: Vec<Bytes> = payload.chunks().to_vec();
-    let mut rest = &mut chunks[..];
-    while !rest.is_empty() {
-        let slices: Vec<IoSlice<'_>> = rest.iter().take(WRITE_VECTORS_MAX).map(|c| IoSlice::new(c)).collect();
-        let mut written = match file.write_vectored(&slices) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => written,
-            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        let whole = rest.iter().take_while(|chunk| {
-            let fits = chunk.len() <= written;
-            written -= if fits { chunk.len() } else { 0 };
-            fits
-        });
-        let whole = whole.count();
-        rest = &mut rest[whole..];
-        if let Some(torn) = rest.first_mut() {
-            torn.advance(written);
+fn write_all(file: &File, payload: &Payload) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = payload.chunks().iter().map(|chunk| IoSlice::new(chunk)).collect();
+    write_slices(file, &mut slices)
+}
+
+/// Writes all of the slices, none of which is empty, at the file's position.
+fn write_slices(mut file: &File, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    for mut rest in slices.chunks_mut(WRITE_VECTORS_MAX) {
+        while !rest.is_empty() {
+            match file.write_vectored(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
         }
     }
     Ok(())

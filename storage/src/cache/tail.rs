@@ -4,7 +4,7 @@
 //! whoever learns the extents first, the writer from the outcome or a reader from the index, puts them in place. So a reader
 //! woken by the commit finds them, however the two race.
 //!
-//! The batches are copied once, while their segment is on its way to the bucket, so that the frames they came in are free.
+//! The bytes are those that were uploaded: a run that nobody else holds any more is patched where it lies.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -59,20 +59,17 @@ struct StagedRun {
 #[derive(Debug)]
 enum Piece {
     /// Where in the log it belongs, and whether it does, is not known yet.
-    Staged { position: u64, bytes: BytesMut },
+    Staged { position: u64, bytes: Bytes },
     /// Part of a log.
     Placed { position: u64, block: Arc<Block> },
 }
 
 impl StagedSegment {
-    /// Copies the batches of a segment; `runs` are those of `commit`, in the same order.
-    pub fn copy(commit: &CommitSegment, runs: &[Vec<Bytes>]) -> Self {
-        let copy = |position: u64, batches: &[Bytes]| {
-            let mut bytes = BytesMut::with_capacity(batches.iter().map(Bytes::len).sum());
-            batches.iter().for_each(|batch| bytes.extend_from_slice(batch));
-            StagedRun { position, pieces: Mutex::new(vec![Piece::Staged { position, bytes }]) }
-        };
-        let runs = commit.partitions.iter().zip(runs).map(|(part, batches)| copy(part.position, batches)).collect();
+    /// The segment of `commit`; `runs` are the batches of its partitions, in the same order.
+    pub fn new(commit: &CommitSegment, runs: Vec<Bytes>) -> Self {
+        let staged =
+            |position, bytes| StagedRun { position, pieces: Mutex::new(vec![Piece::Staged { position, bytes }]) };
+        let runs = commit.partitions.iter().zip(runs).map(|(part, run)| staged(part.position, run)).collect();
         Self { object: commit.object, bytes: commit.object_bytes as usize, runs }
     }
 
@@ -98,6 +95,8 @@ impl StagedSegment {
         if !rest.is_empty() {
             pieces.push(Piece::Staged { position: end, bytes: rest });
         }
+        // Copied if it is still under way to the bucket a second time, or only part of its run.
+        let middle = BytesMut::from(middle);
         let block = Arc::new(Block::place(middle, extent, leader_epoch, Trust::Checked).ok()?);
         pieces.push(Piece::Placed { position: extent.position, block: Arc::clone(&block) });
         Some(block)
@@ -211,7 +210,7 @@ mod tests {
     use super::*;
     use crate::sample::{batch_of, object, partition, shared, summary_of};
 
-    fn segment(counter: u64, batches: &[Vec<u8>]) -> (CommitSegment, Vec<Vec<Bytes>>) {
+    fn segment(counter: u64, batches: &[Vec<u8>]) -> (CommitSegment, Vec<Bytes>) {
         let batches: Vec<Bytes> = batches.iter().cloned().map(shared).collect();
         let part = PartitionCommit {
             partition: partition(1, 0),
@@ -219,7 +218,7 @@ mod tests {
             batches: batches.iter().map(|b| summary_of(b)).collect(),
         };
         let object_bytes = batches.iter().map(|b| b.len() as u64).sum();
-        (CommitSegment { object: object(counter), object_bytes, partitions: vec![part] }, vec![batches])
+        (CommitSegment { object: object(counter), object_bytes, partitions: vec![part] }, vec![batches.concat().into()])
     }
 
     fn extent(counter: u64, skip: usize, batches: &[Vec<u8>], base: i64) -> Extent {
@@ -232,7 +231,7 @@ mod tests {
         let (a, b, c) = (batch_of(2, 1), batch_of(1, 2), batch_of(3, 3));
         let (commit, runs) = segment(1, &[a.clone(), b.clone(), c.clone()]);
         let tail = TailCache::new(1 << 20, CacheMetrics::unregistered());
-        tail.stage(StagedSegment::copy(&commit, &runs));
+        tail.stage(StagedSegment::new(&commit, runs));
         // The second batch was refused: two extents.
         let last = extent(1, a.len() + b.len(), std::slice::from_ref(&c), 52);
         let read = tail.get(&last, 0).expect("staged bytes are found by a reader that is faster than the writer");
@@ -251,7 +250,7 @@ mod tests {
         let tail = TailCache::new(batch.len() * 8, CacheMetrics::unregistered());
         let stage = |counter| {
             let (commit, runs) = segment(counter, std::slice::from_ref(&batch));
-            tail.stage(StagedSegment::copy(&commit, &runs));
+            tail.stage(StagedSegment::new(&commit, runs));
         };
         (0..2).for_each(stage);
         let mut woken = std::pin::pin!(tail.woken());
@@ -269,7 +268,7 @@ mod tests {
         let tail = TailCache::new(batch.len() * 2, CacheMetrics::unregistered());
         for counter in 0..3 {
             let (commit, runs) = segment(counter, std::slice::from_ref(&batch));
-            tail.stage(StagedSegment::copy(&commit, &runs));
+            tail.stage(StagedSegment::new(&commit, runs));
         }
         let of = |counter| extent(counter, 0, std::slice::from_ref(&batch), 5);
         assert!(tail.get(&of(0), 0).is_none());

@@ -1,4 +1,4 @@
-//! Puts batches together into a segment without copying one of them.
+//! Puts batches together into a segment. Each is copied once, next to the others of its partition, and the frame it came in is free.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,9 @@ use metadata::model::ids::{TopicId, TopicPartition};
 
 use super::format::{Footer, HEADER_LEN, Run, TopicRuns, header};
 use crate::blob::Payload;
+
+/// Bytes that are checksummed and then copied: so many stay in the processor's own cache between the two.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// Batches on their way into one segment.
 #[derive(Debug, Default)]
@@ -26,8 +29,8 @@ pub struct BuiltSegment {
     pub payload: Payload,
     /// What is to be committed once it is.
     pub commit: CommitSegment,
-    /// The batches' bytes, for each partition of the commit.
-    pub runs: Vec<Vec<Bytes>>,
+    /// The batches' bytes, back to back, for each partition of the commit: chunks of the payload.
+    pub runs: Vec<Bytes>,
 }
 
 impl SegmentBuilder {
@@ -63,7 +66,7 @@ impl SegmentBuilder {
         self.runs.iter().map(place).collect()
     }
 
-    /// Lays the runs out, checksums them and writes the footer. `None` past
+    /// Copies the batches into runs, checksums them and writes the footer. `None` past
     /// [`SEGMENT_MAX_BYTES`](super::format::SEGMENT_MAX_BYTES).
     pub fn finish(
         self,
@@ -78,9 +81,8 @@ impl SegmentBuilder {
         let mut position = HEADER_LEN as u64;
         for (partition, batches) in self.runs {
             let (bytes, batches): (Vec<Bytes>, Vec<BatchSummary>) = batches.into_iter().unzip();
-            let crc = bytes.iter().fold(0, |crc, batch| crc32c::crc32c_append(crc, batch));
+            let (joined, crc) = join(&bytes, position);
             let run = Run { partition: partition.partition, position, crc, batches: batches.clone() };
-            let length = run.length();
             match footer.topics.last_mut().filter(|topic| topic.id == partition.topic) {
                 Some(topic) => topic.runs.push(run),
                 None => footer.topics.push(TopicRuns {
@@ -89,14 +91,25 @@ impl SegmentBuilder {
                     runs: vec![run],
                 }),
             }
-            chunks.extend(bytes.iter().cloned());
-            runs.push(bytes);
             partitions.push(PartitionCommit { partition, position, batches });
-            position += length;
+            position += joined.len() as u64;
+            chunks.push(joined.clone());
+            runs.push(joined);
         }
         chunks.push(footer.encode(position)?.into());
         let payload = Payload::new(chunks);
         let commit = CommitSegment { object, object_bytes: payload.len(), partitions };
         Some(BuiltSegment { payload, commit, runs })
     }
+}
+
+/// The batches of a run that begins at `position`, back to back, and the checksum of it all.
+fn join(batches: &[Bytes], position: u64) -> (Bytes, u32) {
+    let mut run = Payload::room(position, batches.iter().map(Bytes::len).sum());
+    let mut crc = 0;
+    for piece in batches.iter().flat_map(|batch| batch.chunks(PIECE_BYTES)) {
+        crc = crc32c::crc32c_append(crc, piece);
+        run.extend_from_slice(piece);
+    }
+    (run.freeze(), crc)
 }

@@ -239,7 +239,7 @@ impl Desk {
             let commit = CommitSegment { object, object_bytes: 0, partitions: Vec::new() };
             return Made { commit, chunks: Vec::new() };
         };
-        self.parts.tail.stage(StagedSegment::copy(&built.commit, &built.runs));
+        self.parts.tail.stage(StagedSegment::new(&built.commit, built.runs));
         let commit = CommitSegment { partitions: committed, ..built.commit };
         Made { commit, chunks: built.payload.chunks().to_vec() }
     }

@@ -230,8 +230,7 @@ impl Desk {
         UnderWay { flight, object, requests, upload, commit_by: deadline + COMMIT_MAX }
     }
 
-    /// Stores a segment. While its bytes travel, they are copied for the tail cache, and the frames they came in go free
-    /// when both are done.
+    /// Stores a segment.
     async fn upload(
         self: Arc<Self>,
         builder: SegmentBuilder,
@@ -248,9 +247,7 @@ impl Desk {
         })?;
         let key = object.key();
         crash_here("writer::before_put");
-        let (put, staged) = tokio::join!(timeout_at(deadline, self.put(&key, built.payload)), async {
-            StagedSegment::copy(&built.commit, &built.runs)
-        });
+        let put = timeout_at(deadline, self.put(&key, built.payload)).await;
         let put = put.unwrap_or_else(|_| Err(BlobError::Timeout { operation: Operation::Put, after: began.elapsed() }));
         if let Err(error) = put
             && !bug_here("writer::commits_without_put")
@@ -260,6 +257,7 @@ impl Desk {
         crash_here("writer::after_put");
         let at = Instant::now();
         self.parts.metrics.upload_seconds.observe((at - began).as_secs_f64());
+        let staged = StagedSegment::new(&built.commit, built.runs);
         Ok(Uploaded { commit: built.commit, staged, at })
     }
 

@@ -6,7 +6,7 @@
 //! do this, the caller goes through the page cache.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -15,13 +15,12 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::blob::Payload;
+use super::write_slices;
+use crate::blob::{PAGE_BYTES, Payload, STRAIGHT_MIN_BYTES};
 
 /// Smaller pieces go through the page cache, which is no slower for them.
 const MIN_BYTES: u64 = 64 << 10;
-/// What memory, positions and lengths must be a multiple of: the largest sector and page size in use.
-const ALIGNMENT: usize = 4096;
-/// Bytes handed to the device at once in a write.
+/// Bytes that are copied together before they are handed to the device.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Buffers kept for the next writes; as many as a gateway uploads at once by default need.
 const BUFFERS_KEPT: usize = 8;
@@ -115,12 +114,12 @@ fn direct(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(flag().unwrap_or(0))
 }
 
-/// Reads whole sectors around what is wanted, and gives out that.
+/// Reads whole pages around what is wanted, and gives out that.
 fn read(file: &File, position: u64, length: u64) -> io::Result<Bytes> {
-    let from = position / ALIGNMENT as u64 * ALIGNMENT as u64;
+    let from = position / PAGE_BYTES as u64 * PAGE_BYTES as u64;
     let too_large = |_| io::Error::from(ErrorKind::OutOfMemory);
     let wanted = usize::try_from(position - from + length).map_err(too_large)?;
-    let mut buffer = Buffer::new(wanted.next_multiple_of(ALIGNMENT));
+    let mut buffer = Buffer::new(wanted.next_multiple_of(PAGE_BYTES));
     let room = &mut buffer.memory[buffer.aligned.clone()];
     let mut filled = 0;
     while filled < wanted {
@@ -130,8 +129,8 @@ fn read(file: &File, position: u64, length: u64) -> io::Result<Bytes> {
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
-        // Only the end of the file leaves a sector unfilled, and from there no read is aligned.
-        if filled % ALIGNMENT != 0 {
+        // Only the end of the file leaves a page unfilled, and from there no read is aligned.
+        if filled % PAGE_BYTES != 0 {
             break;
         }
     }
@@ -140,46 +139,74 @@ fn read(file: &File, position: u64, length: u64) -> io::Result<Bytes> {
     Ok(Bytes::from(buffer.memory).slice(start + first..start + filled.clamp(first, wanted.max(first))))
 }
 
-/// Memory that starts at a multiple of [`ALIGNMENT`].
+/// Memory that starts with a page.
 #[derive(Debug)]
 struct Buffer {
     memory: Vec<u8>,
     aligned: Range<usize>,
 }
 
+/// What is written at once: what was copied into the buffer, and then bytes from where they lie.
+#[derive(Debug)]
+struct Piece<'a> {
+    copied: Range<usize>,
+    straight: &'a [u8],
+}
+
 impl Buffer {
     fn new(bytes: usize) -> Self {
-        let memory = vec![0; bytes + ALIGNMENT];
-        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        let memory = vec![0; bytes + PAGE_BYTES];
+        let start = memory.as_ptr().align_offset(PAGE_BYTES);
         Self { memory, aligned: start..start + bytes }
     }
 
-    /// Writes all of the payload. The last piece, if it is no whole sector, goes through the page cache: padding and cutting
-    /// off would make the kernel read the sector again.
-    fn write(&mut self, mut file: &File, path: &Path, payload: &Payload) -> io::Result<()> {
+    /// Writes all of the payload. The last piece, if it is no whole page, goes through the page cache: padding and cutting
+    /// off would make the kernel read the page again.
+    fn write(&mut self, file: &File, path: &Path, payload: &Payload) -> io::Result<()> {
         let room = &mut self.memory[self.aligned.clone()];
-        let mut filled = 0;
+        let (mut pieces, mut from, mut filled) = (Vec::new(), 0, 0);
         for chunk in payload.chunks() {
             let mut rest = &chunk[..];
             while !rest.is_empty() {
-                let (now, later) = rest.split_at(rest.len().min(room.len() - filled));
+                let copied = before_straight(filled, rest).unwrap_or(rest.len());
+                if copied == 0 {
+                    let (straight, behind) = rest.split_at(rest.len() / PAGE_BYTES * PAGE_BYTES);
+                    pieces.push(Piece { copied: from..filled, straight });
+                    (from, rest) = (filled, behind);
+                    continue;
+                }
+                let (now, later) = rest.split_at(copied.min(room.len() - filled));
                 room[filled..filled + now.len()].copy_from_slice(now);
                 filled += now.len();
                 rest = later;
                 if filled == room.len() {
-                    file.write_all(room)?;
-                    filled = 0;
+                    write_pieces(file, room, &pieces, from..filled)?;
+                    pieces.clear();
+                    (from, filled) = (0, 0);
                 }
             }
         }
-        let whole = filled / ALIGNMENT * ALIGNMENT;
-        file.write_all(&room[..whole])?;
+        let whole = filled / PAGE_BYTES * PAGE_BYTES;
+        write_pieces(file, room, &pieces, from..whole)?;
         if whole < filled {
             let tail = &room[whole..filled];
             OpenOptions::new().write(true).open(path)?.write_all_at(tail, payload.len() - tail.len() as u64)?;
         }
         Ok(())
     }
+}
+
+/// How many of the `bytes` behind `filled` copied ones are to be copied before the others can be written from where they lie.
+fn before_straight(filled: usize, bytes: &[u8]) -> Option<usize> {
+    let to_page = bytes.as_ptr().align_offset(PAGE_BYTES);
+    let is_page_of_file = (filled + to_page).is_multiple_of(PAGE_BYTES);
+    (is_page_of_file && bytes.len() >= to_page + STRAIGHT_MIN_BYTES).then_some(to_page)
+}
+
+fn write_pieces(file: &File, room: &[u8], pieces: &[Piece<'_>], last: Range<usize>) -> io::Result<()> {
+    let parts = pieces.iter().flat_map(|piece| [&room[piece.copied.clone()], piece.straight]).chain([&room[last]]);
+    let mut slices: Vec<IoSlice<'_>> = parts.filter(|part| !part.is_empty()).map(IoSlice::new).collect();
+    write_slices(file, &mut slices)
 }
 
 #[cfg(test)]
@@ -217,6 +244,28 @@ mod tests {
             }
         }
         assert_eq!(writer.buffers().len(), 1, "one after another needs one buffer");
+    }
+
+    #[test]
+    fn what_lies_as_in_the_file_is_written_from_there_and_comes_back_to_the_byte() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let bytes = payload(3_000_001, 3_000_001).to_bytes();
+        let borders = [0, 8, 40_000, 40_001, 340_001, 540_001, 540_002, 1_800_000, 2_999_990, 3_000_001];
+        let placed = |range: &[usize]| {
+            let mut chunk = Payload::room(range[0] as u64, range[1] - range[0]);
+            chunk.extend_from_slice(&bytes[range[0]..range[1]]);
+            chunk.freeze()
+        };
+        let chunks: Vec<Bytes> = borders.windows(2).map(placed).collect();
+        // Chunk by chunk in its place, and the same where it does not belong.
+        for (name, skipped) in [("placed", 0), ("displaced", 1)] {
+            let payload = Payload::new(chunks[skipped..].to_vec());
+            let path = folder.path().join(name);
+            DirectIo::new().write(&path, &payload).unwrap().expect("seen to work above");
+            assert!(std::fs::read(&path).unwrap() == bytes[borders[skipped]..], "{name}");
+        }
+        assert_eq!(before_straight(40_001, &chunks[3]), Some(PAGE_BYTES - 40_001 % PAGE_BYTES));
+        assert_eq!(before_straight(40_002, &chunks[3]), None);
     }
 
     #[test]
