@@ -244,6 +244,23 @@ mod tests {
         assert!(tail.get(&refused, 0).is_none(), "what is in no log is let go");
     }
 
+    #[test]
+    fn a_run_that_nobody_else_holds_is_patched_where_it_lies() {
+        let batch = batch_of(2, 1);
+        let of = |counter| extent(counter, 0, std::slice::from_ref(&batch), 50);
+        let tail = TailCache::new(1 << 20, CacheMetrics::unregistered());
+        let (commit, runs) = segment(1, std::slice::from_ref(&batch));
+        let lies_at = runs[0].as_ptr();
+        tail.stage(StagedSegment::new(&commit, runs));
+        assert_eq!(tail.get(&of(1), 0).unwrap().bytes().as_ptr(), lies_at);
+        // As when a second upload of it is still under way.
+        let (commit, runs) = segment(2, std::slice::from_ref(&batch));
+        let sent = runs[0].clone();
+        tail.stage(StagedSegment::new(&commit, runs));
+        assert_eq!(BatchView::first(&tail.get(&of(2), 0).unwrap().batch(0)).unwrap().base_offset(), 50);
+        assert_eq!(sent, batch, "what is being sent stays as it is");
+    }
+
     #[tokio::test]
     async fn what_leaves_soon_is_told_and_who_merges_it_is_woken() {
         let batch = batch_of(1, 1);
