@@ -40,6 +40,8 @@ fail() {
 cleanup() {
   [ ${#files[@]} = 0 ] || compose down -v -t 1 || true
   [ -z "$daemon" ] || { kill "$daemon"; wait "$daemon" || true; }
+  # The daemon leaves the network of the host mounted, where an image was built with it.
+  umount "$work/docker/netns/default" 2>/dev/null || true
   rm -rf "$work"
 }
 trap cleanup EXIT
