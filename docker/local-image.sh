@@ -4,8 +4,8 @@
 # given, not built, because a release build in a container takes longer than all the rest.
 #
 # Wants `here` (this folder), `program` (streamhouse, with kafka-tools beside it), `work` (a folder to write in), and `pod`: docker or
-# podman, whose words are the same.
-base=localhost/streamhouse-test-base image=localhost/streamhouse-test
+# podman, whose words are the same. STREAMHOUSE_IMAGE: the image to use instead, built before by all the stages of the Dockerfile.
+base=localhost/streamhouse-test-base image=${STREAMHOUSE_IMAGE:-localhost/streamhouse-test}
 
 step() { printf '== %s\n' "$*"; }
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
@@ -31,6 +31,7 @@ base_image() {
 }
 
 own_image() {
+  [ -z "${STREAMHOUSE_IMAGE:-}" ] || return 0
   step "image"
   mkdir -p "$work/context/docker"
   cp "$here/entrypoint.sh" "$work/context/docker"

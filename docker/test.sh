@@ -5,11 +5,13 @@
 # Then the environments of other images, each as its compose files have it.
 #
 # usage: test.sh <streamhouse program>     Kafka's commands (kafka-tools) are taken from the same folder.
+#        STREAMHOUSE_IMAGE=<name> test.sh  an image that is there, as `podman build --format docker -f docker/Dockerfile` made it
 #
 # Prints what the table of README.md says of the image: its size, its memory, its first record, a list of topics.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-program=${1:?usage: test.sh <streamhouse program>}
+program=${1:-}
+[ -n "$program${STREAMHOUSE_IMAGE:-}" ] || { echo "usage: test.sh <streamhouse program>, or STREAMHOUSE_IMAGE=<name> test.sh" >&2; exit 2; }
 work=${WORK:-$(mktemp -d)} kept=${WORK:-}
 name=streamhouse-test-$$ volume=streamhouse-test-$$ network=streamhouse-test-$$
 
